@@ -1,0 +1,1 @@
+"""Shipped presets: TOML files that hold only what differs from the defaults, each with its reason."""

@@ -1,0 +1,198 @@
+"""Sources of event packets. `open_source` opens any of them by its URI; see `source_kinds`."""
+
+import glob
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from spikeline.drivers import uri as grammar
+from spikeline.drivers.chain import Chain
+from spikeline.drivers.detect import HEAD_BYTES, READABLE, detect
+from spikeline.drivers.wrappers import Clip, Cut, Loop, Paced
+from spikeline.pipeline.events import Sensor, Source, SourceError
+
+__all__ = ["open_source", "source_kinds"]
+
+WRAPPERS = {"cut": ("events",), "clip": ("start", "stop"), "loop": ("times",)}
+NOT_YET = {
+    "camera": "camera:[serial|model]",
+    "dv": "dv://host:port",
+    "udp": "udp://host:port",
+    "zmq": "zmq://host:port",
+    "tonic": "tonic:DVSGesture?...",
+}
+SIMULATIONS = ("gesture",)
+
+
+def source_kinds() -> dict[str, str]:
+    """What a URI's base can be, and the wrappers, each with a line for the help text."""
+    return {
+        "FILE": "a recording: AEDAT4, .npy or .npz, by content",
+        "FILE.npz?clip=K": "clip K of a labelled set; without it each clip is an epoch",
+        "GLOB": "several recordings in the order of their names, one epoch each",
+        "-": "a recording from standard input",
+        "sim:gesture?seed=1": "a simulated camera",
+        "cut(events=N)+SOURCE": "packets of at most N events",
+        "clip(start=S;stop=S)+SOURCE": "only these seconds, from the first event on",
+        "loop(times=N)+SOURCE": "N times, 0 for ever; each pass is a new epoch",
+    }
+
+
+def open_source(
+    uri: str | Path,
+    *,
+    sensor: Sensor | None = None,
+    packet_events: int | None = None,
+    speed: float = 0.0,
+    start_s: float = 0.0,
+    stop_s: float | None = None,
+    loop: int = 1,
+    stream: int | None = None,
+) -> Source:
+    """Open a source; raises SourceError, one line that says what is wrong and what would be right.
+
+    sensor         the sensor's size, for a file that does not say it
+    packet_events  packets of at most so many events
+    speed          deliver in time, 1 is real time; 0 without waiting
+    start_s, stop_s  only this part, in seconds after the first event
+    loop           so many passes, 0 for ever
+    stream         number of the events stream in an AEDAT4 file that has several
+    """
+    factory = _factory(str(uri), sensor, stream)
+    if start_s != 0.0 or stop_s is not None:
+        factory = partial(_around, factory, lambda source: Clip(source, start_s, stop_s))
+    source: Source = factory() if loop == 1 else Loop(_repeatable(str(uri), factory), loop)
+    try:
+        if sensor is not None and sensor[:2] != source.sensor[:2]:
+            raise SourceError(
+                f"{uri}: its sensor is {source.sensor.width}x{source.sensor.height}; "
+                f"--sensor says {sensor.width}x{sensor.height}"
+            )
+        if packet_events is not None:
+            source = Cut(source, packet_events)
+        if speed != 0.0:
+            source = Paced(source, speed)
+    except BaseException:
+        source.__exit__(None, None, None)
+        raise
+    return source
+
+
+def _factory(uri: str, sensor: Sensor | None, stream: int | None) -> Callable[[], Source]:
+    """The function that opens the URI, wrappers and all."""
+    if os.path.exists(uri):
+        return partial(_open_base, uri, sensor, stream)
+    wrappers, base = grammar.split_wrappers(uri, WRAPPERS)
+    factory: Callable[[], Source] = partial(_open_base, base, sensor, stream)
+    for name, options in reversed(wrappers):
+        where = f"{uri}: {name}"
+        grammar.only(options, WRAPPERS[name], where)
+        if name == "cut":
+            if "events" not in options:
+                raise SourceError(f"{where}: no events; wanted cut(events=N)")
+            events = grammar.whole(options, "events", 0, where)
+            factory = partial(_around, factory, partial(Cut, events=events))
+        elif name == "clip":
+            start_s = grammar.number(options, "start", 0.0, where)
+            stop_s = grammar.number(options, "stop", 0.0, where) if "stop" in options else None
+            factory = partial(_around, factory, partial(Clip, start_s=start_s, stop_s=stop_s))
+        else:
+            times = grammar.whole(options, "times", 0, where)
+            factory = partial(Loop, _repeatable(base, factory), times)
+    return factory
+
+
+def _around(factory: Callable[[], Source], wrap: Callable[[Source], Source]) -> Source:
+    source = factory()
+    try:
+        return wrap(source)
+    except BaseException:
+        source.__exit__(None, None, None)
+        raise
+
+
+def _repeatable(base: str, factory: Callable[[], Source]) -> Callable[[], Source]:
+    if base == "-" or base.endswith("+-"):
+        raise SourceError("-: standard input can be read only once; a loop needs a file")
+    return factory
+
+
+def _open_base(base: str, sensor: Sensor | None, stream: int | None) -> Source:
+    if os.path.exists(base):
+        return _open_file(base, {}, sensor, stream)
+    if base == "-":
+        return _open_stdin(sensor, stream)
+    scheme = grammar.scheme_of(base)
+    if scheme in NOT_YET:
+        raise SourceError(f"{base}: this version cannot open {NOT_YET[scheme]} sources yet")
+    if scheme == "sim":
+        return _open_simulation(base)
+    path, question, query = base.rpartition("?")
+    if question and "=" in query and os.path.exists(path):
+        return _open_file(path, grammar.split_options(query, "&", base), sensor, stream)
+    if glob.has_magic(base):
+        files = sorted(name for name in glob.glob(base, recursive=True) if os.path.isfile(name))
+        if not files:
+            raise SourceError(f"{base}: no file matches")
+        return Chain((name, partial(_open_file, name, {}, sensor, stream)) for name in files)
+    if scheme:
+        known = ", ".join(sorted({*NOT_YET, "sim"}))
+        raise SourceError(f"{base}: no such file, and no such kind of source: {scheme}; known are {known}")
+    raise SourceError(f"{base}: no such file")
+
+
+def _open_file(name: str, options: dict[str, str], sensor: Sensor | None, stream: int | None) -> Source:
+    if os.path.isdir(name):
+        raise SourceError(f"{name}: is a folder; wanted a file, or a glob such as {os.path.join(name, '*')}")
+    try:
+        with open(name, "rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise SourceError(f"{name}: cannot be read: {error.strerror or error}") from error
+    found = detect(head)
+    if found not in READABLE:
+        what = "is empty" if not head else f"is {found}" if found else "is in no format we know"
+        raise SourceError(f"{name}: {what}; this version reads AEDAT4, .npy and .npz")
+    grammar.only(options, ("clip",) if found == "npz" else (), name)
+    if stream is not None and found != "AEDAT4":
+        raise SourceError(f"{name}: stream {stream}: only AEDAT4 files have streams; this is {found}")
+    if found == "AEDAT4":
+        from spikeline.drivers.aedat4 import Aedat4Source
+
+        return Aedat4Source(name, stream)
+    from spikeline.drivers.arrays import NpySource, NpzSource
+
+    if found == "npy":
+        return NpySource(name, sensor)
+    return NpzSource(name, sensor, grammar.whole(options, "clip", 0, name) if "clip" in options else None)
+
+
+def _open_stdin(sensor: Sensor | None, stream: int | None) -> Source:
+    """All of standard input in a temporary file, which has no name any more once it is open."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SourceError("-: standard input is a terminal; wanted a recording piped into it")
+    spool = tempfile.NamedTemporaryFile(prefix="spikeline-", delete=False)  # noqa: SIM115 - unlinked below
+    try:
+        with spool:
+            while piece := sys.stdin.buffer.read(1 << 20):
+                spool.write(piece)
+        return _open_file(spool.name, {}, sensor, stream)
+    except SourceError as error:
+        raise SourceError(str(error).replace(spool.name, "standard input")) from error
+    except OSError as error:
+        raise SourceError(f"-: standard input cannot be kept in {spool.name}: {error.strerror}") from error
+    finally:
+        os.unlink(spool.name)
+
+
+def _open_simulation(base: str) -> Source:
+    kind, _, query = base.partition(":")[2].partition("?")
+    if kind not in SIMULATIONS:
+        raise SourceError(f"{base}: no simulation {kind!r}; choose from {', '.join(SIMULATIONS)}")
+    options = grammar.split_options(query, "&", base)
+    from spikeline.drivers.sim import SimSource
+
+    return SimSource(options)

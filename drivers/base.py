@@ -1,0 +1,88 @@
+"""What all file sources share: opened once, read once, closed by `with`; and bytes read at an offset.
+
+`Stored` is a file read with explicit offsets. It is not mapped into memory: a mapped file that
+somebody shortens while we read it would end the process.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from spikeline.pipeline.events import Admission, EventPacket, Sensor, SourceError, SourceReport
+
+DAMAGE_LINES = 100  # a file damaged in more places than this says so in one last line
+
+
+class Stored:
+    """A file's bytes by offset; reading past the end gives fewer bytes."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+            self.size = os.fstat(self._file.fileno()).st_size
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+        self.path = path
+
+    def at(self, offset: int, count: int) -> bytes:
+        try:
+            self._file.seek(offset)
+            return self._file.read(count)
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read at byte {offset}: {error.strerror}") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FileSource:
+    """Base of the file sources: they fill in `sensor`, `format`, `_admission` and `_packets`."""
+
+    sensor: Sensor
+    format: str
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stored = Stored(path)
+        self._begun = False
+        self._closed = False
+        self._admission: Admission
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._stored.close()
+
+    def __iter__(self) -> Iterator[EventPacket]:
+        if self._closed or self._begun:
+            state = "closed" if self._closed else "already being read"
+            raise SourceError(f"{self.path}: this source is {state}; open it again to read it again")
+        self._begun = True
+        for packet in self._packets():
+            yield packet
+            if self._closed:
+                return
+
+    def _packets(self) -> Iterator[EventPacket]:
+        raise NotImplementedError
+
+    def report(self) -> SourceReport:
+        report = self._admission.report
+        return replace(report, damage=list(report.damage))
+
+    def _damaged(self, line: str) -> None:
+        damage = self._admission.report.damage
+        if len(damage) < DAMAGE_LINES:
+            damage.append(line)
+        elif len(damage) == DAMAGE_LINES:
+            damage.append("more damage follows, not listed")

@@ -1,0 +1,166 @@
+"""Our own recording form: an `.npz` with the events and one mark per packet.
+
+    t, x, y, p                 the events, packet after packet
+    width, height, model       the sensor
+    mark_stop       (k,) int64   events handed out up to and with packet k
+    mark_until_us   (k,) int64   its `until_us`
+    mark_epoch      (k,) int64   its epoch
+    mark_origin_us  (k,) int64   its `origin_us`; the smallest int64 for none
+
+With the clock marks, epochs and origins, a replay makes the windows that the live run made. Marks
+that contradict the events or the packet contract are refused by name, both written and read.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeline.pipeline.events import (
+    MAX_ABS_US,
+    PACKET_EVENTS,
+    Coordinates,
+    EventPacket,
+    Polarities,
+    Sensor,
+    SourceError,
+    SourceReport,
+    Times,
+)
+
+MARKS = ("mark_stop", "mark_until_us", "mark_epoch", "mark_origin_us")
+NO_ORIGIN = int(np.iinfo(np.int64).min)
+
+
+def write_npz(path: str | Path, packets: Iterable[EventPacket], sensor: Sensor) -> int:
+    """Write the packets and return the number of events; the file appears whole or not at all.
+
+    All events are held in memory (13 bytes each) until the last packet has come.
+    """
+    path = Path(path)
+    ts, xs = [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
+    ys, ps = [np.empty(0, np.uint16)], [np.empty(0, np.uint8)]
+    marks: list[tuple[int, int, int, int]] = []
+    total = 0
+    for packet in packets:
+        ts.append(packet.t.copy())  # a source may use its arrays again
+        xs.append(packet.x.copy())
+        ys.append(packet.y.copy())
+        ps.append(packet.p.copy())
+        total += len(packet)
+        origin = NO_ORIGIN if packet.origin_us is None else packet.origin_us
+        marks.append((total, packet.until_us, packet.epoch, origin))
+    t, x, y, p = np.concatenate(ts), np.concatenate(xs), np.concatenate(ys), np.concatenate(ps)
+    table = np.array(marks, np.int64).reshape(-1, 4)
+    entries = {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(MARKS)}
+    check_marks(t, x, y, p, list(entries.values()), sensor, str(path))
+
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(unfinished, "wb") as file:
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                t=t,
+                x=x,
+                y=y,
+                p=p,
+                width=np.int64(sensor.width),
+                height=np.int64(sensor.height),
+                model=np.array(sensor.model),
+                **entries,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return total
+
+
+def recorded_packets(
+    t: Times,
+    x: Coordinates,
+    y: Coordinates,
+    p: Polarities,
+    marks: list[NDArray[np.int64]],
+    sensor: Sensor,
+    report: SourceReport,
+    where: str,
+) -> Iterator[EventPacket]:
+    """The packets as they were written; `marks` in the order of MARKS, `report` counts as it goes."""
+    check_marks(t, x, y, p, marks, sensor, where)
+    start = 0
+    epochs: set[int] = set()
+    for stop, until_us, epoch, origin in zip(*(mark.tolist() for mark in marks), strict=True):
+        while True:
+            end = min(stop, start + PACKET_EVENTS)  # ours are never longer; another writer's may be
+            here = slice(start, end)
+            until = until_us if end == stop else int(t[end - 1])
+            origin_us = None if origin == NO_ORIGIN else origin
+            epochs.add(epoch)
+            report.epochs = len(epochs)
+            report.events += end - start
+            report.packets += 1
+            yield EventPacket(t[here], x[here], y[here], p[here], until, epoch, origin_us)
+            start = end
+            if end == stop:
+                break
+
+
+def check_marks(
+    t: Times,
+    x: Coordinates,
+    y: Coordinates,
+    p: Polarities,
+    marks: list[NDArray[np.int64]],
+    sensor: Sensor,
+    where: str,
+) -> None:
+    """Raise SourceError naming the first rule that the events and marks break."""
+
+    def refuse(name: str, what: str, bad: NDArray[np.bool_]) -> None:
+        if bad.any():
+            raise SourceError(f"{where}: {name}: {what}, at {int(np.argmax(bad))}")
+
+    stop, until, epoch, origin = marks
+    n, k = len(t), len(stop)
+    if any(len(mark) != k for mark in marks):
+        raise SourceError(
+            f"{where}: marks of {', '.join(str(len(mark)) for mark in marks)} entries; wanted one length"
+        )
+    start = np.concatenate([np.zeros(1, np.int64), stop[:-1]])[:k]
+    refuse("mark_stop", "goes back", stop < start)
+    if (int(stop[-1]) if k else 0) != n:
+        raise SourceError(f"{where}: mark_stop: ends at {int(stop[-1]) if k else 0}; the file has {n} events")
+    refuse(
+        "x, y",
+        f"outside the sensor of {sensor.width}x{sensor.height}",
+        (x >= sensor.width) | (y >= sensor.height),
+    )
+    refuse("p", "neither 0 nor 1", p > 1)
+    refuse("t", "beyond any clock", (t > MAX_ABS_US) | (t < -MAX_ABS_US))
+    refuse("mark_until_us", "beyond any clock", (until > MAX_ABS_US) | (until < -MAX_ABS_US))
+    refuse(
+        "mark_origin_us",
+        "beyond any clock",
+        (origin != NO_ORIGIN) & ((origin > MAX_ABS_US) | (origin < -MAX_ABS_US)),
+    )
+    if k and epoch[0] < 0:
+        raise SourceError(f"{where}: mark_epoch: begins with {int(epoch[0])}; wanted 0 or more")
+    refuse("mark_epoch", "goes back", epoch[1:] < epoch[:-1])
+    same = epoch[1:] == epoch[:-1]
+    refuse("mark_until_us", "goes back within an epoch", same & (until[1:] < until[:-1]))
+    refuse("mark_origin_us", "changes within an epoch", same & (origin[1:] != origin[:-1]))
+    full = stop > start
+    first, last = t[start[full]], t[stop[full] - 1]
+    refuse("mark_until_us", "before its packet's last event", until[full] < last)
+    before = np.concatenate([np.full(1, NO_ORIGIN), np.where(same, until[:-1], NO_ORIGIN)])[:k]
+    refuse("t", "before the clock mark it follows", first < before[full])
+    inside = np.ones(max(0, n - 1), bool)
+    inside[start[full][1:] - 1] = False  # from one packet to the next, `before` has been looked at
+    refuse("t", "goes back within a packet", inside & (t[1:] < t[:-1]))

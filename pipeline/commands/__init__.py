@@ -1,0 +1,93 @@
+"""The command line: one file per command, imported only when it is the one that was typed.
+
+Exit codes: 0 done, 1 a recording was damaged but partly read, 2 cannot be done as asked (one line says
+why and what to do), 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+COMMANDS = {
+    "replay": "Run a recording, or any source, through a model.",
+    "demo": "Watch a simulated person being recognised, live, in the terminal.",
+    "info": "Say what a recording holds: events, span, digest.",
+    "listen": "Print what a running pipeline publishes.",
+    "models": "List the shipped models, or show one.",
+    "evaluate": "Measure a model on held-out simulated people.",
+    "train": "Train a network from a preset.",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the `spikeline` command."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        code = _app(argv[0] if argv else "")(argv or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except typer.TyperException as error:  # an unknown option, a value of the wrong kind
+        return _refuse(f"{error.format_message() if hasattr(error, 'format_message') else error}")
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # `spikeline replay ... | head`: nobody reads on, nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if not _ours(error):
+            raise
+        return _refuse(str(error))
+
+
+def _app(chosen: str) -> Callable[..., Any]:
+    """All commands by name, but only the chosen one imported; the others stand in for the help text."""
+    app = typer.Typer(
+        name="spikeline",
+        help="Event cameras to gesture predictions, with spiking networks that carry their state.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_version)
+    for name, line in COMMANDS.items():
+        if name == chosen:
+            command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+            app.command(name, short_help=line)(command)
+        else:
+            app.command(name, short_help=line)(lambda: None)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as installed
+        from importlib.util import find_spec
+
+        extras = "with" if find_spec("torch") else "without"
+        print(f"spikeline {installed('spikeline')} (Python {sys.version.split()[0]}, {extras} torch)")
+        raise typer.Exit
+
+
+def _version(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print version and extras."
+    ),
+) -> None: ...
+
+
+def _ours(error: Exception) -> bool:
+    """Whether this is one of our own errors, whose text is written for the user."""
+    return type(error).__module__.startswith("spikeline.") and isinstance(error, ValueError | RuntimeError)
+
+
+def _refuse(message: str) -> int:
+    print(f"spikeline: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,42 @@
+"""Options that several commands share, and how they become sources, settings and exit codes."""
+
+import re
+import sys
+from typing import Annotated
+
+import typer
+
+from spikeline.pipeline.config import ConfigError
+from spikeline.pipeline.events import Sensor, SourceReport
+
+SourceArgument = Annotated[
+    str, typer.Argument(help="A recording, a glob, `-`, or sim:gesture?seed=1.", show_default=False)
+]
+Model = Annotated[str, typer.Option(help="A shipped model's name or a .safetensors file.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, onnx or torch.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
+Publish = Annotated[
+    str, typer.Option(help="Publish on this ZeroMQ endpoint, e.g. tcp://127.0.0.1:5556.", show_default=False)
+]
+SensorSize = Annotated[
+    str, typer.Option("--sensor", help="WxH, for a file that does not say it.", show_default=False)
+]
+
+
+def sensor_of(size: str) -> Sensor | None:
+    """`128x128` as a sensor; the empty string is none."""
+    if not size:
+        return None
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    if not found or not 0 < int(found[1]) <= 65_536 or not 0 < int(found[2]) <= 65_536:
+        raise ConfigError(f"--sensor {size}: wanted WIDTHxHEIGHT, such as 128x128")
+    return Sensor(int(found[1]), int(found[2]))
+
+
+def exit_code(report: SourceReport) -> int:
+    """0, or 1 after one line per damaged range on stderr."""
+    for line in report.damage:
+        print(f"spikeline: {line}", file=sys.stderr)
+    if report.truncated and not report.damage:
+        print("spikeline: the recording is cut short", file=sys.stderr)
+    return 1 if report.damage or report.truncated else 0

@@ -1,0 +1,186 @@
+"""Drive one source through one engine. Everything that infers goes through `Pipeline`.
+
+    packets -> slicer -> binner -> (skip rule) -> engine.step or idle -> decision -> result, digest
+
+The loop owns the network's state. Every window steps or idles, so sensor time always moves. A new
+epoch (clock reset, reconnect, next file) starts a new grid and resets the state.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeline.pipeline.accounts import Accounts, Digests, Skipped
+from spikeline.pipeline.binning import Binner, pixel_map
+from spikeline.pipeline.decision import Decision, DecisionConfig, Segment
+from spikeline.pipeline.engines import Engine, open_engine
+from spikeline.pipeline.events import EventPacket, Sensor
+from spikeline.pipeline.package import Package
+from spikeline.pipeline.slicing import SliceConfig, Slicer, Window
+
+SkipRule = Callable[[Window, NDArray[np.uint16]], Skipped | None]
+
+
+class PipelineError(ValueError):
+    """Settings that do not go together: one line naming what was found and wanted."""
+
+
+class Timing(NamedTuple):
+    """Host time spent on one window, nanoseconds: adding its events, the network's step, deciding."""
+
+    bin_ns: int
+    infer_ns: int
+    decide_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowResult:
+    """What one window gave. Sensor time in microseconds; scores (K,) in label order.
+
+    label     None where no class is announced (threshold, hold time)
+    warming   fewer than T steps stand behind the scores
+    skipped   None, or why the network idled instead of stepping
+    """
+
+    seq: int
+    epoch: int
+    t_start_us: int
+    t_end_us: int
+    label: str | None
+    label_index: int | None
+    score: float
+    scores: NDArray[np.float32]
+    warming: bool
+    segment: Segment | None
+    spikes: dict[str, int]
+    synops: int
+    mac: int
+    skipped: Skipped | None
+    processed: int  # steps in the readout that were run
+    steps: int  # steps in the readout
+    events: int  # new in this window
+    frame: NDArray[np.uint16] = field(repr=False)  # (2, H, W), valid until the next window
+    timing: Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a package is served. Empty or None means: as the package says."""
+
+    engine: str = "auto"
+    fit: str = ""
+    readout: str = ""
+    threshold: float | None = None
+    hold_us: int | None = None
+    hop_us: int = 0
+
+
+class Pipeline:
+    """One stream through one network. `run(source)` yields a result per window."""
+
+    def __init__(
+        self, package: Package, sensor: Sensor, config: RunConfig | None = None, skip: SkipRule | None = None
+    ) -> None:
+        config = config or RunConfig()
+        manifest = package.manifest
+        if skip is not None and manifest.skip is None:
+            raise PipelineError(
+                f"model {manifest.name} was not trained with skipped windows: serve every window"
+            )
+        self.package = package
+        pixels = pixel_map(sensor, manifest.sensor, manifest.grid, config.fit or manifest.fit)
+        graph = package.graph if pixels.gain == 1 else package.graph.with_input(gain=pixels.gain)
+        self.engine: Engine = open_engine(config.engine, graph, config.readout or manifest.readout)
+        slices = SliceConfig(dt_us=manifest.dt_us, hop_us=config.hop_us)
+        self.slicer = Slicer(slices)
+        self.binner = Binner(pixels, manifest.grid, slices.hops)
+        threshold = manifest.threshold if config.threshold is None else config.threshold
+        hold_us = manifest.hold_us if config.hold_us is None else config.hold_us
+        self.decision = Decision(manifest.labels, DecisionConfig(threshold=threshold, hold_us=hold_us))
+        self.state = self.engine.init_state()
+        self.accounts = Accounts()
+        self.digests = Digests()
+        self._skip = skip
+        self._zero_rule = manifest.skip is not None and manifest.skip.rule == "zero"
+        self._zeros = np.zeros_like(self.binner.frame)
+        self._pending = 0  # events in slices that no closed window has counted yet
+        self._bin_ns = 0
+
+    def run(self, source: Iterable[EventPacket]) -> Iterator[WindowResult]:
+        """A result for each window of the source, as it closes."""
+        for packet in source:
+            yield from self.push(packet)
+        self.finish()
+
+    def push(self, packet: EventPacket) -> Iterator[WindowResult]:
+        """Results of the windows that this packet closes."""
+        if packet.epoch != self.slicer.epoch:
+            self._new_epoch()
+        began = time.perf_counter_ns()
+        for piece in self.slicer.push(packet):
+            self.binner.add(packet, piece.start, piece.stop)
+            self._pending += piece.stop - piece.start
+            if piece.closes:
+                frame = self.binner.close()
+                self._bin_ns += time.perf_counter_ns() - began
+                if piece.window is not None:
+                    yield self._step(piece.window, frame)
+                began = time.perf_counter_ns()
+        self._bin_ns += time.perf_counter_ns() - began
+
+    def finish(self) -> None:
+        """The stream has ended: events of windows that never closed are counted, not run."""
+        self.accounts.unfinished += self._pending
+        self._pending = 0
+        self.accounts.outside, self.accounts.saturated = (int(n) for n in self.binner.lost)
+        self.accounts.saturated += self.binner.over
+
+    def _new_epoch(self) -> None:
+        self.finish()
+        self.binner.clear()
+        self.engine.reset(self.state)
+        self.decision.reset()
+
+    def _step(self, window: Window, frame: NDArray[np.uint16]) -> WindowResult:
+        began = time.perf_counter_ns()
+        skipped = self._skip(window, frame[0]) if self._skip else None
+        if skipped and self._zero_rule:
+            result = self.engine.step(self._zeros, self.state)
+        else:
+            result = self.engine.step(frame, self.state, [skipped is None])
+        inferred = time.perf_counter_ns()
+        scores, activity = result.scores[0], result.activity
+        verdict = self.decision(scores, window.start_us, window.end_us)
+        synops = int(activity.synops[0])
+        self.accounts.window(self._pending, skipped)
+        self.digests.add(window, skipped, scores, activity.spikes[0], synops)
+        steps = int(result.steps[0])
+        T = self.engine.graph.steps
+        outcome = WindowResult(
+            window.seq,
+            window.epoch,
+            window.start_us,
+            window.end_us,
+            verdict.label,
+            verdict.position,
+            verdict.score,
+            scores,
+            steps < T,
+            verdict.segment,
+            dict(zip(self.engine.meter.layers, activity.spikes[0].tolist(), strict=True)),
+            synops,
+            int(activity.mac[0]),
+            skipped,
+            int(result.processed[0]),
+            min(steps, T),
+            self._pending,
+            frame[0],
+            Timing(self._bin_ns, inferred - began, time.perf_counter_ns() - inferred),
+        )
+        self._pending = 0
+        self._bin_ns = 0
+        return outcome

@@ -1,0 +1,138 @@
+"""Simulated clips as count frames, made by the slicer and kernels that serve live input, cached on disk.
+
+A clip is kept as frames of a short slice (25 ms, say), so that training can start a sample at any
+slice and sum neighbours to the network's dt. Needs no torch: `evaluate` uses it too.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeline.drivers.sim import GESTURES, SIM_VERSION, draw_clip, simulate
+from spikeline.pipeline.binning import Binner, pixel_map
+from spikeline.pipeline.events import Admission, EventPacket, Sensor
+from spikeline.pipeline.slicing import SliceConfig, Slicer
+
+SENSOR = Sensor(128, 128, "DVS128")
+LABELS = GESTURES
+PART = 60  # clips per job and per cache file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """Which clips, and how they are cut. Everything that shapes the frames is here: it keys the cache."""
+
+    seed: int = 1
+    split: str = "train"
+    clips: int = 2_400
+    duration_us: int = 1_800_000
+    slice_us: int = 25_000
+    grid: tuple[int, int] = (32, 32)  # width, height
+    level: str = "normal"
+    version: str = str(SIM_VERSION)
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """frames (N, slices, 2, H, W) uint8 (counts above 255 are 255), labels (N,), persons (N,)."""
+
+    config: ClipConfig
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    persons: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def windows(self, dt_us: int, steps: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+        """Index and frames (T, 2, H, W) of each clip, `steps` windows of dt from slice `start`."""
+        per = dt_us // self.config.slice_us
+        for i in range(len(self)):
+            cut = self.frames[i, start : start + steps * per]
+            yield i, cut.reshape(steps, per, *cut.shape[1:]).sum(1, dtype=np.uint16)
+
+
+def frames_of(
+    packets: Iterator[EventPacket], config: SliceConfig, grid: tuple[int, int]
+) -> NDArray[np.uint16]:
+    """Every closed window's frame (n, 2, H, W) of a stream of one epoch."""
+    slicer = Slicer(config)
+    binner = Binner(pixel_map(SENSOR, (SENSOR.width, SENSOR.height), grid, "refuse"), grid, config.hops)
+    frames = []
+    for packet in packets:
+        for piece in slicer.push(packet):
+            binner.add(packet, piece.start, piece.stop)
+            if piece.closes:
+                frame = binner.close()
+                if piece.window is not None:
+                    frames.append(frame[0].copy())
+    return np.stack(frames) if frames else np.zeros((0, 2, grid[1], grid[0]), np.uint16)
+
+
+def clip_frames(config: ClipConfig, index: int) -> tuple[NDArray[np.uint8], int, int]:
+    """Frames, label and person of clip `index`."""
+    clip = draw_clip(
+        config.seed,
+        split=config.split,
+        index=index,
+        duration_s=config.duration_us / 1e6,
+        level=config.level,
+    )
+    admission = Admission(SENSOR, origin_us=0)
+    packets = admission.admit(*simulate(clip), until_us=config.duration_us)
+    frames = frames_of(packets, SliceConfig(dt_us=config.slice_us), config.grid)
+    frames = frames[: config.duration_us // config.slice_us]
+    return np.minimum(frames, 255).astype(np.uint8), clip.label, clip.person
+
+
+def load_clips(
+    config: ClipConfig, cache: Path, *, workers: int = 0, progress: Callable[[int, int], None] | None = None
+) -> ClipSet:
+    """The clips of `config`, simulated where the cache does not hold them.
+
+    progress(done, total) is called in clips; workers 0 means one per core.
+    """
+    folder = cache / _key(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [range(i, min(i + PART, config.clips)) for i in range(0, config.clips, PART)]
+    files = [folder / f"{part.start:06d}-{part.stop:06d}.npz" for part in parts]
+    missing = [k for k, file in enumerate(files) if not file.is_file()]
+    done = sum(len(part) for k, part in enumerate(parts) if k not in missing)
+    if missing:
+        spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads
+        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=spawn) as pool:
+            for k in pool.map(_make_part, [config] * len(missing), missing, [files[k] for k in missing]):
+                done += len(parts[k])
+                if progress:
+                    progress(done, config.clips)
+    loaded = [np.load(file, allow_pickle=False) for file in files]
+    return ClipSet(config, *(np.concatenate([part[name] for part in loaded]) for name in _FIELDS))
+
+
+_FIELDS = ("frames", "labels", "persons")
+
+
+def _make_part(config: ClipConfig, k: int, file: Path) -> int:
+    part = range(k * PART, min((k + 1) * PART, config.clips))
+    frames, labels, persons = zip(*(clip_frames(config, i) for i in part), strict=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as out:
+        np.savez_compressed(out, frames=np.stack(frames), labels=np.array(labels), persons=np.array(persons))
+    partial.replace(file)
+    return k
+
+
+def _key(config: ClipConfig) -> str:
+    """Folder name: all that shapes a clip, but not how many there are (a longer set extends a shorter)."""
+    shape = asdict(config)
+    del shape["clips"]
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]
+    return f"sim-gesture-{config.split}-{digest}"

@@ -1,0 +1,210 @@
+"""Surrogate-gradient training of a simulated-gesture network, with checkpoints that resume bit for bit.
+
+Every epoch draws from its own generator, seeded by (seed, epoch), and a checkpoint is written after
+each: a run stopped and resumed ends with the weights of one that was not.
+"""
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from spikeline.models.masnn import ThreeLayer, ThreeLayerConfig
+from spikeline.pipeline.training.augment import Batch, batches
+from spikeline.pipeline.training.data import LABELS, ClipSet
+from spikeline.pipeline.training.settings import TrainConfig
+
+INPUT_GAIN = 0.25  # counts of some units to currents of about 1; batch norm does the rest
+
+
+class TrainingError(ValueError):
+    """A run that cannot start or go on: one line naming the file or setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What an epoch did: losses and accuracies 0..1, spikes per neuron and step, seconds taken."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    accuracy: float
+    skipped_accuracy: float  # with half of the windows skipped at random
+    nasar: float
+    seconds: float
+
+
+def build(config: TrainConfig, clip: float) -> ThreeLayer:
+    """The network of a run; `clip` is the count above which the input saturates."""
+    net = config.network
+    return ThreeLayer(
+        ThreeLayerConfig(
+            classes=len(LABELS),
+            steps=config.data.steps,
+            channels=net.channels,
+            hidden=net.hidden,
+            attention=net.attention,
+            ratio=net.ratio,
+            kernel=net.kernel,
+            neuron=net.neuron,
+            constants=net.constants,
+            head_constants=net.head_constants,
+            surrogate=net.surrogate,
+            surrogate_width=net.surrogate_width,
+            gain=INPUT_GAIN,
+            clip=clip * INPUT_GAIN,
+        )
+    )
+
+
+def count_clip(clips: ClipSet, dt_us: int) -> float:
+    """The 99.9th percentile of the counts of occupied cells in windows of dt, over the first clips."""
+    per = dt_us // clips.config.slice_us
+    frames = clips.frames[:240]
+    n = frames.shape[1] // per * per
+    counts = frames[:, :n].reshape(len(frames), n // per, per, -1).sum(2, dtype=np.uint16)
+    return float(np.percentile(counts[counts > 0], 99.9))
+
+
+def train(
+    config: TrainConfig,
+    clips: ClipSet,
+    validation: ClipSet,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_batch: Callable[[int, int, int], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> ThreeLayer:
+    """Train and return the network of the last epoch. Writes config, curve and checkpoint to `folder`.
+
+    on_batch(epoch, batch, batches) and on_epoch(figures) report progress.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    network = build(config, count_clip(clips, config.data.dt_us))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    per_epoch = len(clips) // config.batch
+    if per_epoch == 0:
+        raise TrainingError(f"{len(clips)} clips do not fill one batch of {config.batch}")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.rate, total_steps=config.epochs * per_epoch, pct_start=0.1
+    )
+    checkpoint = folder / "checkpoint.pt"
+    first = _restore(checkpoint, config, network, optimiser, schedule) if resume else 0
+    if not resume:
+        (folder / "config.json").write_text(json.dumps(asdict(config), indent=1))
+        (folder / "curve.csv").unlink(missing_ok=True)
+    for epoch in range(first, config.epochs):
+        began = time.monotonic()
+        rng = np.random.default_rng([config.seed, epoch])
+        network.train()
+        losses, right, seen = [], 0, 0
+        for k, batch in enumerate(batches(clips, config, rng)):
+            loss, hits = _update(config, network, batch, optimiser)
+            schedule.step()
+            losses.append(loss)
+            right += hits
+            seen += len(batch.labels)
+            if on_batch:
+                on_batch(epoch, k + 1, per_epoch)
+        accuracy, nasar = evaluate(network, validation, config)
+        skipped, _ = evaluate(network, validation, config, skip_ratio=0.5)
+        figures = Epoch(
+            epoch,
+            float(np.mean(losses)),
+            right / seen,
+            accuracy,
+            skipped,
+            nasar,
+            time.monotonic() - began,
+        )
+        _record(folder / "curve.csv", figures)
+        partial = checkpoint.with_suffix(".partial")
+        torch.save(
+            {
+                "config": json.dumps(asdict(config)),
+                "epoch": epoch + 1,
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+            },
+            partial,
+        )
+        partial.replace(checkpoint)
+        if on_epoch:
+            on_epoch(figures)
+    return network.eval()
+
+
+def evaluate(
+    network: ThreeLayer, clips: ClipSet, config: TrainConfig, *, skip_ratio: float = 0.0
+) -> tuple[float, float]:
+    """Accuracy on the clips' first T windows, and spikes per neuron and step."""
+    data = config.data
+    rng = np.random.default_rng(config.seed)
+    network.eval()
+    right, spikes, neurons = 0, 0.0, sum(int(np.prod(shape)) for shape in network.shapes.values())
+    frames = np.stack([frame for _, frame in clips.windows(data.dt_us, data.steps)], 1)
+    with torch.inference_mode():
+        for i in range(0, len(clips), 64):
+            part = torch.from_numpy(frames[:, i : i + 64].astype(np.float32))
+            run = None
+            if skip_ratio:
+                run = torch.from_numpy(rng.random(part.shape[:2]) >= skip_ratio)
+            output, fired = network.over_time(part, run)
+            right += int((output.sum(0).argmax(1).numpy() == clips.labels[i : i + 64]).sum())
+            spikes += float(sum(s.sum() for s in fired.values()))
+    return right / len(clips), spikes / (neurons * data.steps * len(clips))
+
+
+def _update(
+    config: TrainConfig, network: ThreeLayer, batch: Batch, optimiser: torch.optim.Optimizer
+) -> tuple[float, int]:
+    labels = torch.from_numpy(batch.labels)
+    run = torch.from_numpy(batch.run)
+    output, fired = network.over_time(
+        torch.from_numpy(batch.frames.astype(np.float32)), run, bf16=config.precision == "bf16"
+    )
+    mean = output.sum(0) / run.sum(0)[:, None]
+    if config.loss == "mse":
+        loss = F.mse_loss(mean, F.one_hot(labels, mean.shape[1]).to(mean.dtype))
+    else:
+        loss = F.cross_entropy(config.scale * mean, labels, label_smoothing=0.05)
+    total = loss
+    if config.spike_penalty:
+        total = loss + config.spike_penalty * sum(s.mean() for s in fired.values())
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+    optimiser.step()
+    return float(loss.detach()), int((mean.argmax(1) == labels).sum())
+
+
+def _record(path: Path, figures: Epoch) -> None:
+    row = {name: f"{getattr(figures, name):.6g}" for name in Epoch.__slots__}
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _restore(path: Path, config: TrainConfig, network: Any, optimiser: Any, schedule: Any) -> int:
+    if not path.is_file():
+        raise TrainingError(f"{path}: nothing to resume; start without --resume")
+    saved = torch.load(path, weights_only=True)
+    if saved["config"] != json.dumps(asdict(config)):
+        raise TrainingError(f"{path}: made with other settings; wanted those of its config.json")
+    network.load_state_dict(saved["network"])
+    optimiser.load_state_dict(saved["optimiser"])
+    schedule.load_state_dict(saved["schedule"])
+    return int(saved["epoch"])

@@ -1,0 +1,79 @@
+"""A trained network as a model package: lowered, with what it saw and how well it did."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeline.models.lowering import lower
+from spikeline.models.masnn import ThreeLayer
+from spikeline.pipeline.engines import Engine, open_engine
+from spikeline.pipeline.evaluation import evaluate
+from spikeline.pipeline.package import Manifest, Package, Range, Skip, Statistics, save_package
+from spikeline.pipeline.training.data import LABELS, SENSOR, ClipSet
+from spikeline.pipeline.training.settings import TrainConfig
+
+STATISTICS_CLIPS = 240
+
+
+def make_package(
+    path: Path,
+    name: str,
+    network: ThreeLayer,
+    config: TrainConfig,
+    clips: ClipSet,
+    validation: ClipSet,
+    note: str,
+) -> Package:
+    """Write the package of `network` and return it as read back."""
+    graph = lower(network.eval())
+    data, skip = config.data, config.skip
+    engine = open_engine("onnx", graph, "window")
+    samples = (
+        (frames, int(validation.labels[i])) for i, frames in validation.windows(data.dt_us, data.steps)
+    )
+    whole = evaluate(engine, samples)
+    manifest = Manifest(
+        name=name,
+        graph=graph.document,
+        labels=list(LABELS),
+        dt_us=data.dt_us,
+        dt_range_us=(data.dt_us, data.dt_us),
+        sensor=(SENSOR.width, SENSOR.height),
+        grid=clips.config.grid,
+        skip=Skip("idle", skip.max_ratio) if skip.share and skip.max_ratio else None,
+        statistics=_statistics(engine.graph.layers, clips, config, engine),
+        accuracy={"validation (simulated people)": whole.accuracy},
+        producer=f"spikeline train: {config.epochs} epochs, {len(clips)} simulated clips, seed {config.seed}",
+        note=note,
+    )
+    return save_package(path, manifest, graph)
+
+
+def _statistics(layers: list[str], clips: ClipSet, config: TrainConfig, engine: Engine) -> Statistics:
+    """Per window over the first training clips: rate, polarity, occupied cells, spikes of each layer."""
+    data = config.data
+    rates, shares, occupied = [], [], []
+    spikes: list[NDArray[np.int64]] = []
+    for i, frames in clips.windows(data.dt_us, data.steps):
+        if i >= STATISTICS_CLIPS:
+            break
+        counts = frames.reshape(len(frames), 2, -1).astype(np.int64)
+        total = counts.sum((1, 2))
+        rates.append(total / (data.dt_us * 1e-6))
+        shares.append(counts[:, 1].sum(1)[total > 0] / total[total > 0])
+        occupied.append((counts.sum(1) > 0).mean(1))
+        state = engine.init_state()
+        spikes += [engine.step(np.ascontiguousarray(f[None]), state).activity.spikes[0] for f in frames]
+    per_layer = np.stack(spikes, 1)
+    return Statistics(
+        _range(np.concatenate(rates)),
+        _range(np.concatenate(shares)),
+        _range(np.concatenate(occupied)),
+        {name: _range(values) for name, values in zip(layers, per_layer, strict=True)},
+    )
+
+
+def _range(values: NDArray[np.float64] | NDArray[np.int64]) -> Range:
+    p1, p99 = np.percentile(values, [1, 99])
+    return Range(float(values.mean()), float(p1), float(p99))

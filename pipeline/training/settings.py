@@ -1,0 +1,85 @@
+"""Everything that decides a training run, as one frozen tree: `configs/*.toml` parses into it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Simulated clips. Times in microseconds; a sample is `steps` windows of `dt_us`."""
+
+    train_clips: int = 2_400
+    validation_clips: int = 480
+    seed: int = 1
+    level: str = "normal"
+    duration_us: int = 1_800_000
+    slice_us: int = 25_000
+    dt_us: int = 50_000
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.dt_us % self.slice_us:
+            raise ValueError(f"slice_us must divide dt_us {self.dt_us}, got {self.slice_us}")
+        if self.steps * self.dt_us > self.duration_us:
+            raise ValueError(f"{self.steps} steps of {self.dt_us} us do not fit into {self.duration_us} us")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What differs from one showing of a clip to the next."""
+
+    shift: int = 2  # cells, each way
+    flip: bool = True  # left-right, with the labels that swap
+    keep_min: float = 0.5  # each event is kept with a probability drawn from keep_min..1
+    gain_max: float = 2.0  # counts scaled by 1/gain_max..gain_max
+    noise: float = 0.01  # up to this many extra events per cell and window
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkipConfig:
+    """Random skipped windows, so that a served network may be skipped."""
+
+    share: float = 0.5  # of the clips; the others are shown whole
+    max_ratio: float = 0.6  # the skipped share of a clip's windows is drawn from 0..max_ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The three-layer network; see models/masnn.py."""
+
+    channels: tuple[int, int, int] = (16, 32, 32)
+    hidden: int = 64
+    attention: str = "none"
+    ratio: int = 4
+    kernel: int = 7
+    neuron: str = "lif_ma"
+    constants: dict[str, float] = field(default_factory=dict)
+    head_constants: dict[str, float] = field(default_factory=dict)
+    surrogate: str = "atan"
+    surrogate_width: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run. `loss`: mse (mean spikes against one-hot, the paper's) or ce (of `scale` x mean spikes)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    skip: SkipConfig = field(default_factory=SkipConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    epochs: int = 30
+    batch: int = 32
+    rate: float = 2e-3
+    weight_decay: float = 1e-3
+    loss: str = "ce"
+    scale: float = 10.0
+    spike_penalty: float = 0.0  # times the mean spikes per neuron and step
+    precision: str = "float32"  # or bf16: products and batch norm; several times faster where the CPU has it
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.loss not in ("mse", "ce"):
+            raise ValueError(f"loss must be mse or ce, got {self.loss!r}")
+        if self.precision not in ("float32", "bf16"):
+            raise ValueError(f"precision must be float32 or bf16, got {self.precision!r}")
+        if self.epochs < 1 or self.batch < 2:
+            raise ValueError(f"wanted epochs >= 1 and batch >= 2, got {self.epochs} and {self.batch}")
