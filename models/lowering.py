@@ -27,6 +27,9 @@ def lower(network: ThreeLayer, *, horizon: str = "endless") -> Graph:
     for name in network.shapes:
         x = _lower_weighted(f"{name}.current", x, network.weights[name], nodes, tensors)
         x = _lower_neurons(name, x, network.neurons[name], nodes, tensors)
+    if config.votes > 1:
+        nodes.append(Node("vote", "vote", [x], {"size": config.votes}))
+        x = "vote"
     nodes.append(Node("readout", "readout", [x], {"kind": "mean"}))
     document = GraphDocument("step", horizon, config.steps, (2, *config.grid), nodes)
     return Graph(document, tensors)

@@ -3,11 +3,12 @@
     3 x {conv 3x3 - batch norm - (average pool 2 from the second on) - LIF}
     linear - batch norm - LIF - linear - batch norm - LIF
 
-A step takes a count frame (B, 2, H, W) and gives the spikes of the last layer (B, K); a sample's
-score is their mean over T steps. With `attention="csa"` channel and spatial attention act on the
-membrane of each conv layer at each step, before it is thresholded (the paper's Activate-PRE form,
-Eq. 10-14), so the network stays exact one step at a time. At the paper's width and K = 11 it has
-2,324,065 parameters without attention and 106,763 neurons.
+A step takes a count frame (B, 2, H, W) and gives the spikes of the last layer (B, K), or with
+`votes` > 1 the mean over the neurons of each class; a sample's score is their mean over T steps.
+With `attention="csa"` channel and spatial attention act on the membrane of each conv layer at each
+step, before it is thresholded (the paper's Activate-PRE form, Eq. 10-14), so the network stays exact
+one step at a time. At the paper's width and K = 11 it has 2,324,065 parameters without attention and
+106,763 neurons.
 """
 
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class ThreeLayerConfig:
     steps: int = 60
     channels: tuple[int, int, int] = (64, 128, 128)
     hidden: int = 256
+    votes: int = 1  # output neurons per class; more than one vote by their mean (as in PLIF-net)
     grid: tuple[int, int] = (32, 32)  # H, W of a frame
     attention: str = "none"
     ratio: int = 16  # channel attention: hidden = channels // ratio (16 follows from Table 5)
@@ -48,8 +50,10 @@ class ThreeLayerConfig:
             raise ValueError(f"attention must be one of {', '.join(ATTENTION)}, got {self.attention!r}")
         if self.grid[0] % 4 or self.grid[1] % 4:
             raise ValueError(f"grid must be a multiple of 4 both ways, got {self.grid}")
-        if self.steps < 1 or self.classes < 2:
-            raise ValueError(f"wanted steps >= 1 and classes >= 2, got {self.steps} and {self.classes}")
+        if self.steps < 1 or self.classes < 2 or self.votes < 1:
+            raise ValueError(
+                f"wanted steps >= 1, classes >= 2, votes >= 1, got {self.steps}, {self.classes}, {self.votes}"
+            )
 
 
 class ThreeLayer(nn.Module):
@@ -70,7 +74,7 @@ class ThreeLayer(nn.Module):
             self.shapes[f"conv{i}"] = (channels, H, W)
             inputs, pool = channels, 2
         features = inputs * H * W
-        for i, units in enumerate((config.hidden, config.classes), 1):
+        for i, units in enumerate((config.hidden, config.classes * config.votes), 1):
             linear = nn.Linear(features, units)
             self._add(f"fc{i}", Weighted(linear, nn.BatchNorm1d(units)), config.head_constants)
             self.shapes[f"fc{i}"] = (units,)
@@ -102,14 +106,18 @@ class ThreeLayer(nn.Module):
         return x if self.config.clip is None else x.clamp(max=self.config.clip)
 
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
-        """One frame of counts (B, 2, H, W) -> spikes of the last layer (B, K) and the next state."""
+        """One frame of counts (B, 2, H, W) -> output (B, K) and the next state."""
         x = self.scale(frame)
         after: State = {}
         for name in self.shapes:
             if name.startswith("fc"):
                 x = x.flatten(1)
             x, after[f"{name}.h"] = self.neurons[name].step(self.weights[name](x), state[f"{name}.h"])
-        return x, after
+        return self.vote(x), after
+
+    def vote(self, x: Tensor) -> Tensor:
+        """Mean over the output neurons of each class, (..., K * votes) -> (..., K)."""
+        return x if self.config.votes == 1 else x.unflatten(-1, (-1, self.config.votes)).mean(-1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (T, B, 2, H, W) -> outputs (T, B, K), from a zero state, one step after another."""
@@ -137,4 +145,4 @@ class ThreeLayer(nn.Module):
                 current = self.weights[name].over_time(x, run)
             x = self.neurons[name](current.to(x.dtype), run)
             spikes[name] = x
-        return x, spikes
+        return self.vote(x), spikes

@@ -76,7 +76,7 @@ class Binner:
 
     def __init__(self, pixels: PixelMap, grid: tuple[int, int], hops: int = 1) -> None:
         W, H = grid
-        self._cells = pixels.cells
+        self.cells = pixels.cells
         self._slices = np.zeros((hops, 2, H * W), np.uint16)
         self._at = 0
         self._stale = False
@@ -90,7 +90,7 @@ class Binner:
         self._freshen()
         if stop > start:
             add_events(
-                packet.x, packet.y, packet.p, start, stop, self._cells, self._slices[self._at], self.lost
+                packet.x, packet.y, packet.p, start, stop, self.cells, self._slices[self._at], self.lost
             )
 
     def close(self) -> NDArray[np.uint16]:

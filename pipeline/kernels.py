@@ -33,7 +33,7 @@ def add_frames(total, part):
         for i in range(total.shape[1]):
             room = FULL - total[c, i]
             if part[c, i] > room:
-                over += part[c, i] - room
+                over += int(part[c, i] - room)
                 total[c, i] = FULL
             else:
                 total[c, i] += part[c, i]

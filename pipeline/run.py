@@ -18,7 +18,8 @@ from spikeline.pipeline.accounts import Accounts, Digests, Skipped
 from spikeline.pipeline.binning import Binner, pixel_map
 from spikeline.pipeline.decision import Decision, DecisionConfig, Segment
 from spikeline.pipeline.engines import Engine, open_engine
-from spikeline.pipeline.events import EventPacket, Sensor
+from spikeline.pipeline.events import EventPacket, Sensor, clock_mark
+from spikeline.pipeline.kernels import add_events, first_at_or_after
 from spikeline.pipeline.package import Package
 from spikeline.pipeline.slicing import SliceConfig, Slicer, Window
 
@@ -107,8 +108,18 @@ class Pipeline:
         self._skip = skip
         self._zero_rule = manifest.skip is not None and manifest.skip.rule == "zero"
         self._zeros = np.zeros_like(self.binner.frame)
+        self._warm_up()
         self._pending = 0  # events in slices that no closed window has counted yet
         self._bin_ns = 0
+
+    def _warm_up(self) -> None:
+        """Compile, load and touch everything once, so that the first window is as fast as the rest."""
+        none = clock_mark(0, 0, 0)
+        first_at_or_after(none.t, 0, 0, 0)
+        add_events(
+            none.x, none.y, none.p, 0, 0, self.binner.cells, self._zeros[0].reshape(2, -1), self.binner.lost
+        )
+        self.engine.step(self._zeros, self.engine.init_state())
 
     def run(self, source: Iterable[EventPacket]) -> Iterator[WindowResult]:
         """A result for each window of the source, as it closes."""

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeline.models import reference
+from spikeline.models.graph import Graph
 from spikeline.models.neurons import CONSTANTS
+from spikeline.pipeline.agreement import compare
 from spikeline.pipeline.engines import ENGINES, EngineError, open_engine
 
 import reference as slow
@@ -203,3 +205,17 @@ def test_what_does_not_belong_is_refused_by_name(name):
 def test_an_unknown_engine_names_the_known_ones():
     with pytest.raises(EngineError, match="'brian': wanted one of auto, onnx, torch"):
         open_engine("brian", graph_of("plain"))
+
+
+@graphs
+def test_agreement_finds_no_difference_between_engines_and_one_that_is_there(which):
+    rng = np.random.default_rng(12)
+    graph = graph_of(which)
+    reference, other = (open_engine(name, graph) for name in ("torch", "onnx"))
+    frames = frames_of_noise(rng, 40, 1, graph)
+    found = compare(reference, other, frames)
+    assert found.agrees and found.steps == 40 and found.spikes > 300
+    assert found.per_million < 500
+    changed = Graph(graph.document, {**graph.tensors, "c1.bias": graph.tensors["c1.bias"] + 0.2})
+    wrong = compare(reference, open_engine("onnx", changed), frames)
+    assert wrong.first_difference is not None and wrong.per_million > 1_000

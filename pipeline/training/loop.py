@@ -50,6 +50,7 @@ def build(config: TrainConfig, clip: float) -> ThreeLayer:
             steps=config.data.steps,
             channels=net.channels,
             hidden=net.hidden,
+            votes=net.votes,
             attention=net.attention,
             ratio=net.ratio,
             kernel=net.kernel,
@@ -89,7 +90,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    network = build(config, count_clip(clips, config.data.dt_us))
+    network = build(config, config.network.clip_counts or count_clip(clips, config.data.dt_us))
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     per_epoch = len(clips) // config.batch
     if per_epoch == 0:
@@ -116,7 +117,7 @@ def train(
             if on_batch:
                 on_batch(epoch, k + 1, per_epoch)
         accuracy, nasar = evaluate(network, validation, config)
-        skipped, _ = evaluate(network, validation, config, skip_ratio=0.5)
+        skipped = evaluate(network, validation, config, skip_ratio=0.5)[0] if config.skip.share else 0.0
         figures = Epoch(
             epoch,
             float(np.mean(losses)),

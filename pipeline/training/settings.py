@@ -47,7 +47,9 @@ class NetworkConfig:
     """The three-layer network; see models/masnn.py."""
 
     channels: tuple[int, int, int] = (16, 32, 32)
+    clip_counts: float = 0.0  # counts of a cell and window above this are this; 0: the 99.9th percentile
     hidden: int = 64
+    votes: int = 1
     attention: str = "none"
     ratio: int = 4
     kernel: int = 7
