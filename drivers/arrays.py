@@ -28,7 +28,7 @@ from spikeline.drivers.columns import (
     signed_polarity,
     times_us,
 )
-from spikeline.drivers.recording import MARKS, recorded_packets
+from spikeline.drivers.recording import DECISIONS, MARKS, WINDOWS, recorded_packets
 from spikeline.pipeline.events import (
     PACKET_EVENTS,
     Admission,
@@ -104,7 +104,8 @@ class NpySource(FileSource):
 class NpzSource(FileSource):
     """Columns, a labelled set or a recording of ours. `clip`: only this clip of a labelled set.
 
-    labels  (clips,) the set's labels, or None
+    labels     (clips,) the set's labels, or None
+    decisions  (epoch, start_us) of each window that the recorded live run skipped -> why
     """
 
     format = "npz"
@@ -125,6 +126,7 @@ class NpzSource(FileSource):
             self.sensor = _checked_sensor(self._own_sensor(), sensor, str(path))
             self._admission = Admission(self.sensor)
             self._clips = self._own_clips(clip)
+            self.decisions = self._own_decisions()
         except BaseException:
             self.close()
             raise
@@ -148,6 +150,15 @@ class NpzSource(FileSource):
         model = self._entry("model") if "model" in self.names else np.array("")
         name = str(model[()]) if model.dtype.kind == "U" and model.ndim == 0 else ""
         return Sensor(int(width.item()), int(height.item()), name)
+
+    def _own_decisions(self) -> dict[tuple[int, int], str]:
+        if not set(WINDOWS) <= self.names:
+            return {}
+        _, epochs, starts, _, decisions = (self._integers(name).tolist() for name in WINDOWS)
+        if any(not 0 <= d < len(DECISIONS) for d in decisions):
+            raise SourceError(f"{self.path}: window_decision: wanted 0 to {len(DECISIONS) - 1}")
+        rows = zip(epochs, starts, decisions, strict=False)
+        return {(epoch, start): why for epoch, start, d in rows if (why := DECISIONS[d])}
 
     def _own_clips(self, clip: int | None) -> list[tuple[int, int]] | None:
         """(start, stop) of the clips to read; None: the file is one stream."""

@@ -6,6 +6,9 @@
     mark_until_us   (k,) int64   its `until_us`
     mark_epoch      (k,) int64   its epoch
     mark_origin_us  (k,) int64   its `origin_us`; the smallest int64 for none
+    window_seq, window_epoch, window_start_us, window_end_us  (w,) int64   windows of a live run, if any
+    window_decision (w,) int64   0 run, 1 gated, 2 skipped: a replay decides the same
+    digest                       of the live run's predictions
 
 With the clock marks, epochs and origins, a replay makes the windows that the live run made. Marks
 that contradict the events or the packet contract are refused by name, both written and read.
@@ -14,6 +17,7 @@ that contradict the events or the packet contract are refused by name, both writ
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +35,8 @@ from spikeline.pipeline.events import (
 )
 
 MARKS = ("mark_stop", "mark_until_us", "mark_epoch", "mark_origin_us")
+WINDOWS = ("window_seq", "window_epoch", "window_start_us", "window_end_us", "window_decision")
+DECISIONS = (None, "gate", "overload")
 NO_ORIGIN = int(np.iinfo(np.int64).min)
 
 
@@ -39,47 +45,74 @@ def write_npz(path: str | Path, packets: Iterable[EventPacket], sensor: Sensor) 
 
     All events are held in memory (13 bytes each) until the last packet has come.
     """
-    path = Path(path)
-    ts, xs = [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
-    ys, ps = [np.empty(0, np.uint16)], [np.empty(0, np.uint8)]
-    marks: list[tuple[int, int, int, int]] = []
-    total = 0
+    recorder = Recorder(path, sensor)
     for packet in packets:
-        ts.append(packet.t.copy())  # a source may use its arrays again
-        xs.append(packet.x.copy())
-        ys.append(packet.y.copy())
-        ps.append(packet.p.copy())
-        total += len(packet)
-        origin = NO_ORIGIN if packet.origin_us is None else packet.origin_us
-        marks.append((total, packet.until_us, packet.epoch, origin))
-    t, x, y, p = np.concatenate(ts), np.concatenate(xs), np.concatenate(ys), np.concatenate(ps)
-    table = np.array(marks, np.int64).reshape(-1, 4)
-    entries = {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(MARKS)}
-    check_marks(t, x, y, p, list(entries.values()), sensor, str(path))
+        recorder.add(packet)
+    return recorder.close()
 
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(unfinished, "wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                t=t,
-                x=x,
-                y=y,
-                p=p,
-                width=np.int64(sensor.width),
-                height=np.int64(sensor.height),
-                model=np.array(sensor.model),
-                **entries,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return total
+
+class Recorder:
+    """Packets and windows' decisions in memory (13 bytes an event), written whole by `close`."""
+
+    def __init__(self, path: str | Path, sensor: Sensor) -> None:
+        self.path = Path(path)
+        self.sensor = sensor
+        if not self.path.parent.is_dir():
+            raise SourceError(f"{self.path}: its folder does not exist; make it first")
+        self._columns: list[list[NDArray[Any]]] = [[np.empty(0, kind)] for kind in ("i8", "u2", "u2", "u1")]
+        self._marks: list[tuple[int, int, int, int]] = []
+        self._windows: list[tuple[int, int, int, int, int]] = []
+        self._total = 0
+
+    def add(self, packet: EventPacket) -> None:
+        """A packet as the pipeline got it; one before the first epoch says nothing and is left out."""
+        if packet.epoch < 0:
+            return
+        for column, values in zip(self._columns, (packet.t, packet.x, packet.y, packet.p), strict=True):
+            column.append(np.array(values))  # a source may use its arrays again
+        self._total += len(packet)
+        origin = NO_ORIGIN if packet.origin_us is None else packet.origin_us
+        self._marks.append((self._total, packet.until_us, packet.epoch, origin))
+
+    def window(self, seq: int, epoch: int, start_us: int, end_us: int, decision: str | None) -> None:
+        """What was done with a window: None run, or why it was skipped."""
+        self._windows.append((seq, epoch, start_us, end_us, DECISIONS.index(decision)))
+
+    def close(self, digest: str = "") -> int:
+        """Write the file and return the number of events. `digest`: of the predictions made live."""
+        path = self.path
+        t, x, y, p = (np.concatenate(column) for column in self._columns)
+        table = np.array(self._marks, np.int64).reshape(-1, len(MARKS))
+        entries = {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(MARKS)}
+        check_marks(t, x, y, p, list(entries.values()), self.sensor, str(path))
+        if self._windows:
+            table = np.array(self._windows, np.int64)
+            entries |= {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(WINDOWS)}
+        extra = {"digest": np.array(digest)} if digest else {}
+        size = {"width": np.int64(self.sensor.width), "height": np.int64(self.sensor.height)}
+        model = np.array(self.sensor.model)
+        everything: dict[str, Any] = {
+            "t": t,
+            "x": x,
+            "y": y,
+            "p": p,
+            "model": model,
+            **size,
+            **entries,
+            **extra,
+        }
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with open(unfinished, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **everything)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return self._total
 
 
 def recorded_packets(

@@ -29,6 +29,7 @@ class Wrapper:
         self.sensor = source.sensor
         self.format = source.format
         self.truth = getattr(source, "truth", [])  # of a simulator; grows as the stream is read
+        self.decisions = getattr(source, "decisions", {})  # of a recording
         self._events = self._packets_out = self._filtered = 0
         self._closed = False
 
@@ -146,7 +147,10 @@ class Paced(Wrapper):
     schedule anew. A slow consumer does not move the schedule: what is late is delivered at once.
 
     late_max_ns   how far behind the schedule a packet was delivered, at most
+    schedule_ns   host time minus 1000 x sensor time on the schedule, at speed 1; else None
     """
+
+    schedule_ns: int | None = None
 
     def __init__(self, source: Source, speed: float = 1.0) -> None:
         if not (math.isfinite(speed) and speed > 0):
@@ -172,6 +176,8 @@ class Paced(Wrapper):
                     epoch = part.epoch
                     zero_us = int(part.t[0]) if len(part) else part.until_us
                     zero_ns = time.monotonic_ns()
+                    if self._speed == 1:
+                        self.schedule_ns = zero_ns - zero_us * 1_000
                 if not self._wait(zero_ns + int((part.until_us - zero_us) * 1_000 / self._speed)):
                     return
                 yield part

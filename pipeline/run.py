@@ -7,7 +7,7 @@ epoch (clock reset, reconnect, next file) starts a new grid and resets the state
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from spikeline.pipeline.decision import Decision, DecisionConfig, Segment
 from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.events import EventPacket, Sensor, clock_mark
 from spikeline.pipeline.kernels import add_events, first_at_or_after
+from spikeline.pipeline.latency import LatencyBook, Stamps
 from spikeline.pipeline.package import Package
 from spikeline.pipeline.slicing import SliceConfig, Slicer, Window
 
@@ -31,9 +32,11 @@ class PipelineError(ValueError):
 
 
 class Timing(NamedTuple):
-    """Host time spent on one window, nanoseconds: adding its events, the network's step, deciding."""
+    """Host time spent on one window, nanoseconds: from taking up the packet that closes it to its frame,
+    deciding whether to run it, the network's step, deciding on a label."""
 
     bin_ns: int
+    gate_ns: int
     infer_ns: int
     decide_ns: int
 
@@ -84,8 +87,15 @@ class Pipeline:
     """One stream through one network. `run(source)` yields a result per window."""
 
     def __init__(
-        self, package: Package, sensor: Sensor, config: RunConfig | None = None, skip: SkipRule | None = None
+        self,
+        package: Package,
+        sensor: Sensor,
+        config: RunConfig | None = None,
+        skip: SkipRule | None = None,
+        *,
+        delay_s: Mapping[str, float] | None = None,
     ) -> None:
+        """delay_s: stage -> seconds it is held up, to check what a latency measurement makes of it."""
         config = config or RunConfig()
         manifest = package.manifest
         if skip is not None and manifest.skip is None:
@@ -109,8 +119,10 @@ class Pipeline:
         self._zero_rule = manifest.skip is not None and manifest.skip.rule == "zero"
         self._zeros = np.zeros_like(self.binner.frame)
         self._warm_up()
-        self._pending = 0  # events in slices that no closed window has counted yet
-        self._bin_ns = 0
+        self.pending = 0  # events in slices that no closed window has counted yet
+        self.stamps = Stamps()
+        self.latency: LatencyBook | None = None  # set by who measures it
+        self._delay_s = delay_s or {}
 
     def _warm_up(self) -> None:
         """Compile, load and touch everything once, so that the first window is as fast as the rest."""
@@ -120,6 +132,11 @@ class Pipeline:
             none.x, none.y, none.p, 0, 0, self.binner.cells, self._zeros[0].reshape(2, -1), self.binner.lost
         )
         self.engine.step(self._zeros, self.engine.init_state())
+
+    @staticmethod
+    def now_ns() -> int:
+        """The clock of all stamps."""
+        return time.monotonic_ns()
 
     def run(self, source: Iterable[EventPacket]) -> Iterator[WindowResult]:
         """A result for each window of the source, as it closes."""
@@ -131,44 +148,58 @@ class Pipeline:
         """Results of the windows that this packet closes."""
         if packet.epoch != self.slicer.epoch:
             self._new_epoch()
-        began = time.perf_counter_ns()
+        self.stamps.taken = time.monotonic_ns()
         for piece in self.slicer.push(packet):
             self.binner.add(packet, piece.start, piece.stop)
-            self._pending += piece.stop - piece.start
+            self.pending += piece.stop - piece.start
+            if self.latency is not None:
+                self.latency.note(packet.t, piece.start, piece.stop)
             if piece.closes:
                 frame = self.binner.close()
-                self._bin_ns += time.perf_counter_ns() - began
                 if piece.window is not None:
+                    self.hold("bin")
+                    self.stamps.binned = time.monotonic_ns()
                     yield self._step(piece.window, frame)
-                began = time.perf_counter_ns()
-        self._bin_ns += time.perf_counter_ns() - began
+                    self.stamps.taken = time.monotonic_ns()  # the packet's next window waited until now
 
     def finish(self) -> None:
         """The stream has ended: events of windows that never closed are counted, not run."""
-        self.accounts.unfinished += self._pending
-        self._pending = 0
+        self.accounts.unfinished += self.pending
+        self.pending = 0
         self.accounts.outside, self.accounts.saturated = (int(n) for n in self.binner.lost)
         self.accounts.saturated += self.binner.over
 
+    def hold(self, stage: str) -> None:
+        """Hold a stage up, if that was asked for."""
+        if self._delay_s and stage in self._delay_s:
+            time.sleep(self._delay_s[stage])
+
     def _new_epoch(self) -> None:
         self.finish()
+        if self.latency is not None:
+            self.latency.clear()
         self.binner.clear()
         self.engine.reset(self.state)
         self.decision.reset()
 
     def _step(self, window: Window, frame: NDArray[np.uint16]) -> WindowResult:
-        began = time.perf_counter_ns()
+        stamps = self.stamps
         skipped = self._skip(window, frame[0]) if self._skip else None
+        self.hold("gate")
+        stamps.gated = time.monotonic_ns()
         if skipped and self._zero_rule:
             result = self.engine.step(self._zeros, self.state)
         else:
             result = self.engine.step(frame, self.state, [skipped is None])
-        inferred = time.perf_counter_ns()
+        self.hold("infer")
+        stamps.inferred = time.monotonic_ns()
         scores, activity = result.scores[0], result.activity
         verdict = self.decision(scores, window.start_us, window.end_us)
         synops = int(activity.synops[0])
-        self.accounts.window(self._pending, skipped)
+        self.accounts.window(self.pending, skipped)
         self.digests.add(window, skipped, scores, activity.spikes[0], synops)
+        self.hold("decide")
+        stamps.decided = time.monotonic_ns()
         steps = int(result.steps[0])
         T = self.engine.graph.steps
         outcome = WindowResult(
@@ -188,10 +219,14 @@ class Pipeline:
             skipped,
             int(result.processed[0]),
             min(steps, T),
-            self._pending,
+            self.pending,
             frame[0],
-            Timing(self._bin_ns, inferred - began, time.perf_counter_ns() - inferred),
+            Timing(
+                stamps.binned - stamps.taken,
+                stamps.gated - stamps.binned,
+                stamps.inferred - stamps.gated,
+                stamps.decided - stamps.inferred,
+            ),
         )
-        self._pending = 0
-        self._bin_ns = 0
+        self.pending = 0
         return outcome

@@ -28,10 +28,8 @@ def main() -> None:
             found = compare(reference, open_engine(name, pipeline.engine.graph), frames)
             first = "none" if found.first_difference is None else f"at step {found.first_difference}"
             print(f"{name} against torch: {found.steps} steps, {found.spikes:,} spikes")
-            print(
-                f"  first difference {first}, scores within {found.score_error:.1e} before it; {found.differing} differing spikes"
-                f" ({found.per_million:.2f} per million)"
-            )
+            print(f"  first difference {first}, scores within {found.score_error:.1e} before it")
+            print(f"  {found.differing} differing spikes, {found.per_million:.2f} per million")
 
 
 if __name__ == "__main__":

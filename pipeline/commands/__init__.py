@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 COMMANDS = {
+    "live": "Run a model on a camera, on the clock.",
     "replay": "Run a recording, or any source, through a model.",
     "demo": "Watch a simulated person being recognised, live, in the terminal.",
     "info": "Say what a recording holds: events, span, digest.",
@@ -20,6 +21,7 @@ COMMANDS = {
     "models": "List the shipped models, or show one.",
     "evaluate": "Measure a model on held-out simulated people.",
     "train": "Train a network from a preset.",
+    "bench": "Measure where the time goes.",
 }
 
 

@@ -1,8 +1,6 @@
 """spikeline demo: a simulated person, recognised live in the terminal."""
 
 import sys
-import time
-from collections import deque
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from spikeline.pipeline.commands.live import endless, stopping
 from spikeline.pipeline.commands.options import EngineName, Model
 from spikeline.pipeline.commands.replay import line
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
@@ -29,7 +28,6 @@ def demo(
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
     publish: Annotated[str, typer.Option(help="Where to publish; empty is nowhere.")] = DEFAULT_ENDPOINT,
-    speed: Annotated[float, typer.Option(min=0, help="1 is real time, 0 is no waiting.")] = 1.0,
 ) -> None:
     """Watch a simulated person being recognised, live, in the terminal.
 
@@ -38,13 +36,19 @@ def demo(
 
     Example: spikeline demo --seconds 60
     """
-    if source.startswith("sim:") and "duration_s" not in source:
-        source += ("&" if "?" in source else "?") + f"duration_s={seconds:g}"
     session = open_pipeline(
-        source, model, config=RunConfig(engine=engine), publish=publish or None, speed=speed, stop_s=seconds
+        endless(source),
+        model,
+        config=RunConfig(engine=engine),
+        publish=publish or None,
+        live=True,
+        speed=1.0,
+        stop_s=seconds,
     )
-    with session:
+    with session, stopping(session) as signals:
         watch(session)
+    if signals:
+        raise typer.Exit(128 + signals[0])
 
 
 def watch(session: Session) -> None:
@@ -72,8 +76,6 @@ class View:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._labels = session.package.manifest.labels
-        self._infer_ms: deque[float] = deque(maxlen=100)
-        self._began_s = time.monotonic()
 
     def truth(self, t_us: int) -> str:
         """What the simulator is doing at this time, where the source tells."""
@@ -82,7 +84,6 @@ class View:
         return f"   (shown: {self._labels[shown[-1]].replace('_', ' ')})" if shown else ""
 
     def draw(self, r: WindowResult) -> Group:
-        self._infer_ms.append(r.timing.infer_ns / 1e6)
         table = Table.grid(padding=(0, 2))
         table.add_row(picture(r.frame), self._facts(r))
         return Group(table)
@@ -98,18 +99,27 @@ class View:
             bars.add_row(Text(name.replace("_", " "), style), Text("█" * full, style))
         neurons = {name: int(np.prod(shape)) for name, shape in self._neurons().items()}
         spikes = "  ".join(f"{name} {n:,} ({n / neurons[name]:.1%})" for name, n in r.spikes.items())
-        infer = np.percentile(self._infer_ms, [50, 99])
         return Group(
             head,
             bars,
             Text(f"spikes   {spikes}"),
             Text(f"         {r.synops:,} synaptic operations, {r.mac:,} MAC"),
-            Text(f"step     {infer[0]:.2f} ms median, {infer[1]:.2f} ms p99"),
+            Text(f"latency  {self._latency()}"),
             Text(
                 f"events   {r.events:,} in this window, {self._session.pipeline.accounts.received:,} in all"
             ),
             Text(f"time     {(r.t_end_us - self._session.start_us) / 1e6:.2f} s", "dim"),
         )
+
+    def _latency(self) -> str:
+        """From the event to its published prediction, median and 99th percentile, and the step's share."""
+        book = self._session.pipeline.latency
+        if book is None:
+            return "-"
+        total, step = book.total, book.stages["infer"]
+        p50, p99 = (total.percentile_us(share) / 1e3 for share in (50, 99))
+        step_ms = step.percentile_us(50) / 1e3
+        return f"{p50:.1f} ms median from the event, {p99:.1f} ms p99, of which the network {step_ms:.2f} ms"
 
     def _neurons(self) -> dict[str, tuple[int, ...]]:
         graph = self._session.package.graph

@@ -1,36 +1,54 @@
-"""A source, a model and, if asked for, the bus, opened together: what every inferring command shares."""
+"""A source, a model and, if asked for, bus and recorder, opened together: what inferring commands share."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from spikeline.drivers import open_source
-from spikeline.pipeline.events import Sensor, Source
-from spikeline.pipeline.messages import Activity, Dropped, EventAccount, Frame, Latency, Prediction, Status
-from spikeline.pipeline.messages import WindowAccount as WindowCounts
+from spikeline.drivers.recording import Recorder
+from spikeline.pipeline.commands.announce import Announcer
+from spikeline.pipeline.events import EventPacket, Sensor, Source
+from spikeline.pipeline.latency import ClockMap, LatencyBook
+from spikeline.pipeline.live import Queued
 from spikeline.pipeline.package import Package, load_package
 from spikeline.pipeline.publisher import Publisher
-from spikeline.pipeline.run import Pipeline, RunConfig, WindowResult
+from spikeline.pipeline.run import Pipeline, RunConfig, SkipRule, WindowResult
 
-STATUS_EVERY_US = 1_000_000
 DEFAULT_MODEL = "gesture"
+TIDY_EVERY_NS = 10_000_000_000
 
 
 class Session:
-    """Iterate for one `WindowResult` per window. A context manager: it closes what it opened."""
+    """Iterate for one `WindowResult` per window. A context manager: it closes what it opened.
+
+    A live session reads its source in a thread, measures latency, and keeps the garbage collector out
+    of the loop.
+    """
 
     def __init__(
-        self, source: Source, package: Package, pipeline: Pipeline, publisher: Publisher | None
+        self,
+        source: Source,
+        package: Package,
+        pipeline: Pipeline,
+        announcer: Announcer | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.source = source
         self.package = package
         self.pipeline = pipeline
-        self.publisher = publisher
+        self.announcer = announcer
+        self.recorder = recorder
+        self.clock = ClockMap()
         self.predictions = 0
+        self.late_windows = 0  # published more than one window after they ended
         self.start_us = 0  # of the first window
-        self._status_us = 0
+        self._tidied_ns = pipeline.now_ns()
+        self._stopping = False
+        if isinstance(source, Queued):
+            pipeline.latency = LatencyBook()
 
     def __enter__(self) -> Self:
         return self
@@ -39,27 +57,51 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.source.__exit__(kind, error, trace)
-        if self.publisher:
-            self.publisher.close()
+        self._settle()
+        if self.recorder:
+            self.recorder.close(self.pipeline.digests.full)
+        if self.announcer:
+            self.announcer.close(self)
 
     def __iter__(self) -> Iterator[WindowResult]:
-        for result in self.pipeline.run(self.source):
-            if result.seq == 0:
-                self.start_us = result.t_start_us
-            self.predictions += result.label is not None
-            if self.publisher:
-                self._publish(self.publisher, result)
-            yield result
-        accounts = self.pipeline.accounts
-        report = self.source.report()
-        accounts.refused, accounts.filtered = report.refused, report.filtered
-        if self.publisher:
-            self._publish_status(self.publisher, "stopping", 0, 0)
+        live = self.source if isinstance(self.source, Queued) else None
+        if live:
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+        try:
+            for packet in self.source:
+                if self._stopping:
+                    break
+                if live:
+                    self._observe(live, packet)
+                for result in self.pipeline.push(packet):
+                    if result.seq == 0:
+                        self.start_us = result.t_start_us
+                    self.predictions += result.label is not None
+                    self._published(result)
+                    yield result
+                if self.recorder:
+                    self.recorder.add(packet)
+                if self.announcer:
+                    self.announcer.tick(self)
+                if live and live.waiting == 0:
+                    self._tidy()
+        finally:
+            if live:
+                gc.enable()
+                gc.unfreeze()
+        self._settle()
+
+    def stop(self) -> None:
+        """End the run before its next packet, from a signal handler or another thread. What was begun
+        is finished, so a recording holds what was predicted, no more and no less."""
+        self._stopping = True
 
     def summary(self) -> dict[str, Any]:
         """What the run did, in the words of the summary line of `replay --json`."""
         accounts, digests, report = self.pipeline.accounts, self.pipeline.digests, self.source.report()
-        return {
+        facts = {
             "type": "summary",
             "events": accounts.received,
             "windows": accounts.windows,
@@ -72,70 +114,47 @@ class Session:
             "account": asdict(accounts),
             "source": asdict(report),
         }
+        if self.pipeline.latency is not None:
+            facts["latency_us"] = self.pipeline.latency.summary()
+            facts["late_windows"] = self.late_windows
+        return facts
 
-    def _publish(self, bus: Publisher, r: WindowResult) -> None:
-        span: dict[str, Any] = {"t_start_us": r.t_start_us, "t_end_us": r.t_end_us, "epoch": r.epoch}
-        accounts = self.pipeline.accounts
-        dropped = Dropped(events=accounts.skipped, windows=accounts.windows_skipped)
-        timing = Latency(
-            bin=r.timing.bin_ns / 1e3, infer=r.timing.infer_ns / 1e3, decide=r.timing.decide_ns / 1e3
-        )
-        bus.publish(
-            Prediction,
-            **span,
-            dropped=dropped,
-            window=r.seq,
-            label=r.label,
-            label_index=r.label_index,
-            score=r.score,
-            scores=r.scores.tolist(),
-            warming=r.warming,
-            segment=r.segment,
-            skipped=r.skipped,
-            processed=r.processed,
-            skipped_count=r.steps - r.processed,
-            latency_us=timing,
-        )
-        bus.publish(Activity, **span, window=r.seq, spikes=r.spikes, synops=r.synops, mac=r.mac)
-        if bus.wanted(Frame):
-            C, H, W = r.frame.shape
-            bus.publish(
-                Frame,
-                **span,
-                window=r.seq,
-                channels=C,
-                width=W,
-                height=H,
-                data=r.frame.astype("<u2").tobytes(),
-            )
-        if r.t_end_us - self._status_us >= STATUS_EVERY_US or r.seq == 0:
-            self._status_us = r.t_end_us
-            self._publish_status(bus, "running", r.t_start_us, r.t_end_us)
-        bus.tick()
+    def _settle(self) -> None:
+        """Bring the account up to date: what the source refused or left out, what is in no window."""
+        self.pipeline.finish()
+        report, accounts = self.source.report(), self.pipeline.accounts
+        accounts.refused, accounts.filtered = report.refused, report.filtered
 
-    def _publish_status(self, bus: Publisher, state: str, start_us: int, end_us: int) -> None:
-        a = self.pipeline.accounts
-        bus.publish(
-            Status,
-            t_start_us=start_us,
-            t_end_us=end_us,
-            state=state,
-            events=EventAccount(
-                received=a.received,
-                processed=a.processed,
-                gated=a.gated,
-                skipped=a.skipped,
-                filtered=a.filtered,
-                refused=a.refused,
-                unfinished=a.unfinished,
-                queued=a.queued,
-            ),
-            windows=WindowCounts(
-                closed=a.windows, processed=a.windows_run, gated=a.windows_gated, skipped=a.windows_skipped
-            ),
-            labels=self.package.manifest.labels,
-            digest=self.pipeline.digests.full,
-        )
+    def _observe(self, live: Queued, packet: EventPacket) -> None:
+        stamps = self.pipeline.stamps
+        if packet.epoch != self.pipeline.slicer.epoch:
+            self.clock.reset()
+        if live.schedule_ns is not None:
+            self.clock.fix(live.schedule_ns)
+        self.clock.observe(packet.until_us, live.arrival_ns)
+        stamps.arrival = live.arrival_ns
+
+    def _tidy(self) -> None:
+        """Collect garbage now and then, while nothing waits; what was there at the start is frozen."""
+        now_ns = self.pipeline.now_ns()
+        if now_ns - self._tidied_ns > TIDY_EVERY_NS:
+            self._tidied_ns = now_ns
+            gc.collect()
+
+    def _published(self, result: WindowResult) -> None:
+        """Hand the result on, and note when that was done."""
+        if self.announcer:
+            self.announcer.result(self, result)
+        if self.recorder:
+            self.recorder.window(result.seq, result.epoch, result.t_start_us, result.t_end_us, result.skipped)
+        book = self.pipeline.latency
+        if book is not None:
+            stamps = self.pipeline.stamps
+            self.pipeline.hold("publish")
+            stamps.published = self.pipeline.now_ns()
+            end_ns = self.clock.host_ns(result.t_end_us)
+            book.window(result.t_end_us, end_ns, stamps, skipped=result.skipped is not None)
+            self.late_windows += stamps.published - end_ns > self.package.manifest.dt_us * 1_000
 
 
 def open_pipeline(
@@ -146,23 +165,40 @@ def open_pipeline(
     publish: str | None = None,
     stream: str = "main",
     sensor: Sensor | None = None,
+    live: bool = False,
+    record: str | Path | None = None,
+    delay_s: Mapping[str, float] | None = None,
     **source_options: Any,
 ) -> Session:
     """Open a source and a model; iterate the result for one prediction per window.
 
     source   any URI that `open_source` knows    model   a shipped package's name or a file
     publish  a ZeroMQ endpoint, such as "tcp://127.0.0.1:5556"
+    live     read the source in a thread of its own and measure latency; `speed=1` for a file
+    record   an .npz file for packets, clock marks and decisions, whole when the session is closed
+    delay_s  stage -> seconds it is held up, to check the latency measurement
     source_options  packet_events, speed, start_s, stop_s, loop; see `open_source`
 
     Raises SourceError, PackageError, FitError, EngineError or BusError: one line saying what to do.
     """
     package = load_package(model)
-    opened = open_source(source, sensor=sensor, **source_options)
+    opened: Source = open_source(source, sensor=sensor, **source_options)
+    if live:
+        opened = Queued(opened, delay_s=delay_s)
     opened.__enter__()
     try:
-        pipeline = Pipeline(package, opened.sensor, config)
-        publisher = Publisher(publish, stream, package.digest) if publish else None
+        pipeline = Pipeline(package, opened.sensor, config, _recorded(opened), delay_s=delay_s)
+        recorder = Recorder(record, opened.sensor) if record else None
+        announcer = Announcer(Publisher(publish, stream, package.digest)) if publish else None
     except BaseException:
         opened.__exit__(None, None, None)
         raise
-    return Session(opened, package, pipeline, publisher)
+    return Session(opened, package, pipeline, announcer, recorder)
+
+
+def _recorded(source: Source) -> SkipRule | None:
+    """The skips of the live run that a recording was made of: a replay decides the same."""
+    decisions = getattr(source, "decisions", {})
+    if not decisions:
+        return None
+    return lambda window, frame: decisions.get((window.epoch, window.start_us))

@@ -1,0 +1,75 @@
+"""spikeline bench latency SOURCE: where the time goes between an event and its prediction."""
+
+import platform
+from typing import Annotated
+
+import msgspec
+import typer
+
+from spikeline.pipeline.commands.live import ON_SCHEDULE, endless, latency_table
+from spikeline.pipeline.commands.options import EngineName, Json, Model
+from spikeline.pipeline.commands.session import DEFAULT_MODEL, open_pipeline
+from spikeline.pipeline.config import ConfigError
+from spikeline.pipeline.latency import STAGES
+from spikeline.pipeline.run import RunConfig
+
+WHAT = ("latency",)
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help="latency")],
+    source: Annotated[str, typer.Argument(help="Any source.")] = "sim:gesture?seed=1",
+    model: Model = DEFAULT_MODEL,
+    engine: EngineName = "auto",
+    fit: Annotated[str, typer.Option(help="For another sensor.", show_default="the model's")] = "",
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 10.0,
+    delay: Annotated[
+        str, typer.Option(help="STAGE=MS: hold a stage up, to check the measurement.", show_default=False)
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Measure latency from the event to its published prediction, split into stages.
+
+    The source runs on its own schedule, so a stall is felt by every event that falls into it.
+
+    Example: spikeline bench latency sim:gesture?seed=1 --seconds 30
+    """
+    if what not in WHAT:
+        raise ConfigError(f"bench {what!r}: choose from {', '.join(WHAT)}")
+    session = open_pipeline(
+        endless(source),
+        model,
+        config=RunConfig(engine=engine, fit=fit),
+        publish="tcp://127.0.0.1:*",
+        live=True,
+        delay_s=_delay(delay),
+        speed=0.0 if source.startswith(ON_SCHEDULE) else 1.0,
+        stop_s=seconds,
+    )
+    with session:
+        for _ in session:
+            pass
+    summary = session.summary()
+    rows = summary["latency_us"]
+    if json:
+        keys = ("events", "windows", "late_windows", "model", "engine", "latency_us")
+        facts = {key: summary[key] for key in keys}
+        print(msgspec.json.encode({"type": "latency", "machine": platform.machine(), **facts}).decode())
+        return
+    print(f"{summary['events']:,} events in {summary['windows']:,} windows on {summary['engine']}")
+    print(latency_table(rows))
+    print(f"{summary['late_windows']} windows were later than one window")
+
+
+def _delay(text: str) -> dict[str, float]:
+    """`infer=5` as {"infer": 0.005}."""
+    if not text:
+        return {}
+    stage, _, ms = text.partition("=")
+    try:
+        value = float(ms)
+    except ValueError:
+        value = -1.0
+    if stage not in STAGES[1:] or not 0 <= value <= 10_000:
+        raise ConfigError(f"--delay {text}: wanted STAGE=MS with STAGE one of {', '.join(STAGES[1:])}")
+    return {stage: value / 1e3}

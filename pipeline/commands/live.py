@@ -1,0 +1,125 @@
+"""spikeline live SOURCE: a camera, on the clock."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from spikeline.pipeline.commands.options import EngineName, Json, Model, SensorSize, exit_code, sensor_of
+from spikeline.pipeline.commands.replay import line, window_object
+from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
+from spikeline.pipeline.messages import DEFAULT_ENDPOINT
+from spikeline.pipeline.run import RunConfig
+
+ON_SCHEDULE = ("dv://", "udp://", "zmq://", "camera:")  # these keep time by themselves
+
+
+def live(
+    source: Annotated[
+        str, typer.Argument(help="dv://host:port, sim:gesture?seed=1, or a recording played in real time.")
+    ],
+    model: Model = DEFAULT_MODEL,
+    engine: EngineName = "auto",
+    fit: Annotated[
+        str, typer.Option(help="For another sensor: refuse, crop, pad or scale.", show_default="the model's")
+    ] = "",
+    publish: Annotated[
+        str, typer.Option(help="Publish on this ZeroMQ endpoint; empty is nowhere.")
+    ] = DEFAULT_ENDPOINT,
+    stream: Annotated[str, typer.Option(help="This stream's name on the bus.")] = "main",
+    record: Annotated[
+        Path | None, typer.Option(help="Keep packets and decisions in this .npz.", show_default=False)
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Stop after so long; 0 is never.")] = 0.0,
+    sensor: SensorSize = "",
+    json: Json = False,
+) -> None:
+    """Run a model on a camera, on the clock: predictions on the bus, latency measured from the event.
+
+    Prints a line when the label changes; Ctrl-C ends it cleanly, with the account, the latency and,
+    with --record, a file that replays to the same digest.
+
+    Example: spikeline live dv://127.0.0.1:7777 --record session.npz
+    """
+    session = open_pipeline(
+        endless(source),
+        model,
+        config=RunConfig(engine=engine, fit=fit),
+        publish=publish or None,
+        stream=stream,
+        sensor=sensor_of(sensor),
+        live=True,
+        record=record,
+        speed=0.0 if source.startswith(ON_SCHEDULE) else 1.0,
+    )
+    with session, stopping(session) as signals:
+        until_s = time.monotonic() + seconds if seconds else float("inf")
+        for result in session:
+            if json:
+                sys.stdout.write(msgspec.json.encode(window_object(result)).decode() + "\n")
+            elif result.segment in ("new", "end"):
+                print(line(result, session.start_us), flush=True)
+            if time.monotonic() >= until_s:
+                session.stop()
+    summary = session.summary()
+    if json:
+        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+    else:
+        print_live(session)
+    if signals:
+        raise typer.Exit(128 + signals[0])
+    if code := exit_code(session.source.report()):
+        raise typer.Exit(code)
+
+
+@contextmanager
+def stopping(session: Session) -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM ends the session cleanly, the second one at once. Gives those seen."""
+    seen: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+        session.stop()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def endless(source: str) -> str:
+    """A simulated camera goes on until it is stopped, as a real one does, unless it says otherwise."""
+    if source.startswith("sim:") and "duration_s" not in source:
+        return source + ("&" if "?" in source else "?") + "duration_s=0"
+    return source
+
+
+def print_live(session: Session) -> None:
+    """The account, how late predictions were, and the digest."""
+    summary = session.summary()
+    account = ", ".join(f"{n:,} {name}" for name, n in summary["account"].items() if n)
+    print(f"{summary['events']:,} events in {summary['windows']:,} windows: {account}")
+    if dropped := summary["source"]["dropped"]:
+        print(f"{dropped:,} events were dropped before they reached the pipeline")
+    print(latency_table(summary["latency_us"]))
+    print(f"{summary['late_windows']} windows were later than one window")
+    print(f"digest {summary['digest']}")
+
+
+def latency_table(rows: dict[str, dict[str, float]]) -> str:
+    """Percentiles over events, milliseconds, a line per stage."""
+    columns = list(next(iter(rows.values())))
+    lines = ["latency from the event, ms" + "".join(f"{c:>10s}" for c in columns)]
+    for name, row in rows.items():
+        lines.append(f"  {name:24s}" + "".join(f"{row[c] / 1e3:10.2f}" for c in columns))
+    return "\n".join(lines)
