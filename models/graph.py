@@ -23,10 +23,11 @@ from spikeline.models.operations import (
     check_choice,
     check_node,
     gates_of,
+    join,
     tensor_roles,
 )
 
-__all__ = ["Graph", "GraphDocument", "GraphError", "Node", "Shape", "gates_of"]
+__all__ = ["Graph", "GraphDocument", "GraphError", "Node", "Shape", "gates_of", "join"]
 
 Shape = tuple[int, ...]
 FORMS = ("step", "window")

@@ -68,6 +68,17 @@ OPERATIONS: dict[str, Operation] = {
 GATE_TENSORS = {"ca": ("ca.w0", "ca.w1"), "sa": ("sa.weight",)}
 
 
+def join(kind: str, a: Any, b: Any) -> Any:
+    """Two paths as one, on arrays, tensors or ONNX values alike (SynA: or; SEW: add, and, iand)."""
+    if kind == "or":
+        return a + b - a * b
+    if kind == "and":
+        return a * b
+    if kind == "iand":
+        return (1 - a) * b
+    return a + b
+
+
 def gates_of(node: Node) -> list[str]:
     """The attention gates a node applies, in order."""
     return [node.attrs["kind"]] if node.op == "gate" else list(node.attrs.get("refine", []))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from spikeline.models.graph import Graph, Node, gates_of
+from spikeline.models.graph import Graph, Node, gates_of, join
 
 Array = NDArray[Any]
 
@@ -89,18 +89,6 @@ def _pool(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Ar
     return patches.max((4, 5)) if node.attrs["kind"] == "max" else patches.mean((4, 5))
 
 
-def _join(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    a, b = inputs
-    kind = node.attrs["kind"]
-    if kind == "or":
-        return a + b - a * b
-    if kind == "and":
-        return a * b
-    if kind == "iand":
-        return (1 - a) * b
-    return a + b
-
-
 def _layernorm(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
     (x,) = inputs
     axes = tuple(range(1, x.ndim))
@@ -140,7 +128,7 @@ OPERATIONS: dict[str, Callable[[Node, list[Array], Callable[[str], Array]], Arra
     "layernorm": _layernorm,
     "pool": _pool,
     "gate": lambda node, inputs, tensor: GATES[node.attrs["kind"]](inputs[0], tensor),
-    "join": _join,
+    "join": lambda node, inputs, tensor: join(node.attrs["kind"], *inputs),
     "vote": _vote,
     "readout": lambda node, inputs, tensor: inputs[0],
 }

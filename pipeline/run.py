@@ -106,12 +106,16 @@ class Pipeline:
         pixels = pixel_map(sensor, manifest.sensor, manifest.grid, config.fit or manifest.fit)
         graph = package.graph if pixels.gain == 1 else package.graph.with_input(gain=pixels.gain)
         self.engine: Engine = open_engine(config.engine, graph, config.readout or manifest.readout)
-        slices = SliceConfig(dt_us=manifest.dt_us, hop_us=config.hop_us)
-        self.slicer = Slicer(slices)
-        self.binner = Binner(pixels, manifest.grid, slices.hops)
         threshold = manifest.threshold if config.threshold is None else config.threshold
         hold_us = manifest.hold_us if config.hold_us is None else config.hold_us
-        self.decision = Decision(manifest.labels, DecisionConfig(threshold=threshold, hold_us=hold_us))
+        try:
+            slices = SliceConfig(dt_us=manifest.dt_us, hop_us=config.hop_us)
+            rule = DecisionConfig(threshold=threshold, hold_us=hold_us)
+        except ValueError as error:
+            raise PipelineError(str(error)) from error
+        self.slicer = Slicer(slices)
+        self.binner = Binner(pixels, manifest.grid, slices.hops)
+        self.decision = Decision(manifest.labels, rule)
         self.state = self.engine.init_state()
         self.accounts = Accounts()
         self.digests = Digests()

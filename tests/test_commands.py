@@ -241,6 +241,22 @@ def test_the_installed_command_runs_without_torch_and_without_a_traceback(folder
     assert found.stderr == "" and "digest" in found.stdout
 
 
+def test_a_reader_that_stops_reading_is_no_error(folder):
+    """`spikeline replay ... --json | head -1`"""
+    spikeline = Path(sys.executable).parent / "spikeline"
+    model = folder / "small.safetensors"
+    player = subprocess.Popen(
+        [spikeline, "replay", f"loop(times=0)+{folder / 'events.npz'}", "--model", model, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert player.stdout and player.stderr
+    assert player.stdout.readline().startswith(b"{")
+    player.stdout.close()
+    assert player.wait(60) == 0
+    assert player.stderr.read() == b""
+    player.stderr.close()
+
+
 def test_listen_hears_what_replay_publishes(folder):
     """Real processes and a real socket: a subscriber started first gets predictions and a status."""
     with socket.socket() as probe:

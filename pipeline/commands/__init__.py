@@ -40,7 +40,7 @@ def run(argv: list[str]) -> int:
         return _refuse(f"{error.format_message() if hasattr(error, 'format_message') else error}")
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:  # `spikeline replay ... | head`: nobody reads on, nothing is wrong
+    except (BrokenPipeError, SystemExit):  # `spikeline replay ... | head`: typer exits when nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from spikeline.models.graph import Graph, Node, gates_of
+from spikeline.models.graph import Graph, Node, gates_of, join
 
 OPSET = 17
 IR_VERSION = 8
@@ -174,18 +174,6 @@ def _pool(b: Builder, graph: Graph, node: Node, inputs: list[Value]) -> Value:
     return b.add(op, inputs[0], kernel_shape=[size] * 2, strides=[stride] * 2)
 
 
-def _join(b: Builder, graph: Graph, node: Node, inputs: list[Value]) -> Value:
-    x, y = inputs
-    kind = node.attrs["kind"]
-    if kind == "or":
-        return x + y - x * y
-    if kind == "and":
-        return x * y
-    if kind == "iand":
-        return (1 - x) * y
-    return x + y
-
-
 def _vote(b: Builder, graph: Graph, node: Node, inputs: list[Value]) -> Value:
     groups = b.constant(np.array([0, graph.shapes[node.name][0], node.attrs["size"]], np.int64))
     return b.add("ReduceMean", b.add("Reshape", inputs[0], groups), axes=[2], keepdims=0)
@@ -198,7 +186,7 @@ OPERATIONS: dict[str, Callable[[Builder, Graph, Node, list[Value]], Value]] = {
     "layernorm": _layernorm,
     "pool": _pool,
     "gate": lambda b, graph, node, inputs: b.gate(graph, node, node.attrs["kind"], inputs[0]),
-    "join": _join,
+    "join": lambda b, graph, node, inputs: join(node.attrs["kind"], *inputs),
     "vote": _vote,
     "readout": lambda b, graph, node, inputs: inputs[0],
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeline.models.graph import Graph, Node, gates_of
+from spikeline.models.graph import Graph, Node, gates_of, join
 from spikeline.pipeline.engines.base import Counts, Engine, EngineState, Membranes
 
 
@@ -30,7 +30,7 @@ class TorchEngine(Engine):
             "layernorm": self._layernorm,
             "pool": self._pool,
             "gate": lambda node, inputs: self._gate(node, node.attrs["kind"], inputs[0]),
-            "join": self._join,
+            "join": lambda node, inputs: join(node.attrs["kind"], *inputs),
             "vote": lambda node, inputs: inputs[0].unflatten(1, (-1, node.attrs["size"])).mean(2),
             "readout": lambda node, inputs: inputs[0],
         }
@@ -107,15 +107,3 @@ class TorchEngine(Engine):
         weight = self._tensor(node, "sa.weight")
         planes = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
         return x * torch.sigmoid(torch.nn.functional.conv2d(planes, weight, padding=weight.shape[-1] // 2))
-
-    @staticmethod
-    def _join(node: Node, inputs: list[Any]) -> Any:
-        a, b = inputs
-        kind = node.attrs["kind"]
-        if kind == "or":
-            return a + b - a * b
-        if kind == "and":
-            return a * b
-        if kind == "iand":
-            return (1 - a) * b
-        return a + b
