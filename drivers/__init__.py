@@ -19,7 +19,6 @@ __all__ = ["open_source", "source_kinds"]
 WRAPPERS = {"cut": ("events",), "clip": ("start", "stop"), "loop": ("times",)}
 NOT_YET = {
     "camera": "camera:[serial|model]",
-    "dv": "dv://host:port",
     "udp": "udp://host:port",
     "zmq": "zmq://host:port",
     "tonic": "tonic:DVSGesture?...",
@@ -34,6 +33,7 @@ def source_kinds() -> dict[str, str]:
         "FILE.npz?clip=K": "clip K of a labelled set; without it each clip is an epoch",
         "GLOB": "several recordings in the order of their names, one epoch each",
         "-": "a recording from standard input",
+        "dv://HOST:PORT": "a live camera that a DV sender on the network gives out",
         "sim:gesture?seed=1": "a simulated camera",
         "cut(events=N)+SOURCE": "packets of at most N events",
         "clip(start=S;stop=S)+SOURCE": "only these seconds, from the first event on",
@@ -130,6 +130,8 @@ def _open_base(base: str, sensor: Sensor | None, stream: int | None) -> Source:
         raise SourceError(f"{base}: this version cannot open {NOT_YET[scheme]} sources yet")
     if scheme == "sim":
         return _open_simulation(base)
+    if scheme == "dv":
+        return _open_dv(base, sensor, stream)
     path, question, query = base.rpartition("?")
     if question and "=" in query and os.path.exists(path):
         return _open_file(path, grammar.split_options(query, "&", base), sensor, stream)
@@ -139,7 +141,7 @@ def _open_base(base: str, sensor: Sensor | None, stream: int | None) -> Source:
             raise SourceError(f"{base}: no file matches")
         return Chain((name, partial(_open_file, name, {}, sensor, stream)) for name in files)
     if scheme:
-        known = ", ".join(sorted({*NOT_YET, "sim"}))
+        known = ", ".join(sorted({*NOT_YET, "dv", "sim"}))
         raise SourceError(f"{base}: no such file, and no such kind of source: {scheme}; known are {known}")
     raise SourceError(f"{base}: no such file")
 
@@ -186,6 +188,16 @@ def _open_stdin(sensor: Sensor | None, stream: int | None) -> Source:
         raise SourceError(f"-: standard input cannot be kept in {spool.name}: {error.strerror}") from error
     finally:
         os.unlink(spool.name)
+
+
+def _open_dv(base: str, sensor: Sensor | None, stream: int | None) -> Source:
+    if stream is not None:
+        raise SourceError(
+            f"{base}: stream {stream}: only AEDAT4 files have streams; this is a DV network stream"
+        )
+    from spikeline.drivers.dv_network import DvNetworkSource
+
+    return DvNetworkSource(base, sensor)
 
 
 def _open_simulation(base: str) -> Source:

@@ -36,7 +36,7 @@ from spikeline.pipeline.messages import (
     topic_of,
 )
 
-SILENCE_S = 2.0
+SILENCE_S = 1.8  # a status comes every second: nothing for this long is said within two
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
 

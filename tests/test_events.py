@@ -58,7 +58,7 @@ def arrays(events):
 
 
 def admit_slowly(t, x, y, p, sensor):
-    """The rules of DESIGN.md, one event at a time: (rows of epoch, t, x, y, p), refused, reordered."""
+    """The rules of admission, one event at a time: (rows of epoch, t, x, y, p), refused, reordered."""
     rows, refused, reordered, epoch, last = [], 0, 0, -1, None
     for event in zip(t.tolist(), x.tolist(), y.tolist(), p.tolist(), strict=True):
         now = event[0]

@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from spikeline.pipeline.commands.live import endless, stopping
+from spikeline.pipeline.commands.live import endless
 from spikeline.pipeline.commands.options import EngineName, Model
 from spikeline.pipeline.commands.replay import line
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
+from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.messages import DEFAULT_ENDPOINT
 from spikeline.pipeline.run import RunConfig, WindowResult
 

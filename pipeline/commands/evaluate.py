@@ -76,7 +76,10 @@ def _print(package: Package, result: Evaluation) -> None:
         f" (95 % interval {low:.1%} to {high:.1%})",
         highlight=False,
     )
-    table = Table("class", "right", *(str(i) for i in range(len(package.manifest.labels))), box=None)
+    table = Table(box=None)
+    table.add_column("class", no_wrap=True, min_width=2 + max(map(len, package.manifest.labels)))
+    for name in ("right", *(str(i) for i in range(len(package.manifest.labels)))):
+        table.add_column(name, justify="right")
     for i, (label, row) in enumerate(zip(package.manifest.labels, result.confusion.tolist(), strict=True)):
         cells = [f"[bold]{n}[/]" if i == j else str(n or "·") for j, n in enumerate(row)]
         table.add_row(f"{i} {label}", f"{facts['per_class'][label]:.0%}", *cells)

@@ -1,10 +1,7 @@
 """spikeline live SOURCE: a camera, on the clock."""
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +11,7 @@ import typer
 from spikeline.pipeline.commands.options import EngineName, Json, Model, SensorSize, exit_code, sensor_of
 from spikeline.pipeline.commands.replay import line, window_object
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
+from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.messages import DEFAULT_ENDPOINT
 from spikeline.pipeline.run import RunConfig
 
@@ -76,25 +74,6 @@ def live(
         raise typer.Exit(128 + signals[0])
     if code := exit_code(session.source.report()):
         raise typer.Exit(code)
-
-
-@contextmanager
-def stopping(session: Session) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM ends the session cleanly, the second one at once. Gives those seen."""
-    seen: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-        session.stop()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def endless(source: str) -> str:

@@ -18,6 +18,7 @@ from spikeline.pipeline.commands.options import (
     sensor_of,
 )
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
+from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.run import RunConfig, WindowResult
 
 
@@ -60,7 +61,7 @@ def replay(
         stop_s=stop,
         loop=loop,
     )
-    with session:
+    with session, stopping(session) as signals:
         for result in session:
             if json:
                 _print_json(window_object(result))
@@ -71,6 +72,8 @@ def replay(
             _print_json(summary)
         else:
             print_summary(session, summary)
+    if signals:
+        raise typer.Exit(128 + signals[0])
     if code := exit_code(session.source.report()):
         raise typer.Exit(code)
 
