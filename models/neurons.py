@@ -31,9 +31,13 @@ CONSTANTS: dict[str, dict[str, float]] = {
     # SpikingJelly LIF, input decayed too (SynA, SEW); rate = 1 / tau. PLIF is this with a learned rate.
     "lif_sj": {"threshold": 1.0, "rate": 0.5, "v_reset": 0.0},
     "lif_sj_soft": {"threshold": 1.0, "rate": 0.5, "v_reset": 0.0},
+    # The same two with decay_input=False: the leak acts on the membrane, the input enters whole.
+    "lif_sj_full": {"threshold": 1.0, "rate": 0.5, "v_reset": 0.0},
+    "lif_sj_full_soft": {"threshold": 1.0, "rate": 0.5, "v_reset": 0.0},
     # Integrate and fire, no leak.
     "if": {"threshold": 1.0, "v_reset": 0.0},
 }
+SOFT = frozenset({"lif_sj_soft", "lif_sj_full_soft"})  # a spike takes the threshold off the membrane
 STRICT = frozenset({"lif_ms", "lif_gac"})  # these fire at u > threshold, the others at u >= threshold
 
 
@@ -42,9 +46,9 @@ class Neuron:
     """A kind of neuron and its constants."""
 
     kind: str
-    constants: tuple[tuple[str, float], ...]
+    constants: tuple[tuple[str, Any], ...]  # numbers; PLIF's rate is a torch scalar
 
-    def __getitem__(self, name: str) -> float:
+    def __getitem__(self, name: str) -> Any:
         return dict(self.constants)[name]
 
     def integrate(self, h: Any, x: Any) -> Any:
@@ -53,6 +57,8 @@ class Neuron:
             return self["decay"] * h + x
         if self.kind in ("lif_sj", "lif_sj_soft"):
             return h + (x - (h - self["v_reset"])) * self["rate"]
+        if self.kind in ("lif_sj_full", "lif_sj_full_soft"):
+            return h - (h - self["v_reset"]) * self["rate"] + x
         return h + x
 
     def fires(self, u: Any) -> Any:
@@ -69,7 +75,7 @@ class Neuron:
             return self["decay"] * u * (1 - s)
         if self.kind == "lif_gac":
             return (1 - s) * u
-        if self.kind == "lif_sj_soft":
+        if self.kind in SOFT:
             return u - s * self["threshold"]
         return u * (1 - s) + self["v_reset"] * s
 
@@ -79,7 +85,7 @@ class Neuron:
             return h
         if self.kind == "lif_ma":
             return self["decay"] * h + self["bias"]
-        if self.kind in ("lif_sj", "lif_sj_soft"):
+        if self.kind.startswith("lif_sj"):
             return h - (h - self["v_reset"]) * self["rate"]
         return self["decay"] * h
 
