@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from spikeline.drivers.aedat4 import MAX_SIDE, Aedat4Source
 from spikeline.drivers.aedat4_layout import MAGIC, MAX_HEADER, MAX_PACKET, Damage, Packet, read_header, walk
 from spikeline.drivers.base import Stored
@@ -115,26 +117,28 @@ class _Bytes(Stored):
 
 
 class DvNetworkSource(Aedat4Source):
-    """The events that the sender at `uri` has from now on; `sensor`: for a sender that gives no size."""
+    """The events that the sender at `uri` has from now on; `sensor`: for a sender that gives no size.
+
+    An AEDAT4 source but for the file: where its bytes come from, and how it ends, is replaced here.
+    """
 
     format = "dv"
 
     def __init__(self, uri: str, sensor: Sensor | None = None) -> None:
-        self._where = uri
+        self.path: Any = uri  # for messages
         self._begun = self._closed = False
         self._lock = threading.RLock()  # held while the socket is used, so that close() can close it
-        self._selector = selectors.DefaultSelector()
         self._socket, head = _connect(uri)
+        self._selector = selectors.DefaultSelector()
         try:
             self._header = read_header(_Bytes(MAGIC + head, uri))._replace(table_at=-1, data_at=0)
             self._stream = self._events_stream()
             about = self._header.streams[self._stream]
             width, height = (about.width, about.height) if about.width else (sensor or (0, 0))[:2]
             if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                size = (
-                    f"its sensor is {width}x{height} pixels" if width else "it does not say its sensor's size"
-                )
-                raise SourceError(f"{uri}: {size}; wanted 1x1 to {MAX_SIDE}x{MAX_SIDE}, or --sensor WxH")
+                found = f"{width}x{height} pixels" if width else "of unknown size"
+                wanted = f"1x1 to {MAX_SIDE}x{MAX_SIDE}"
+                raise SourceError(f"{uri}: its sensor is {found}; wanted {wanted}, or --sensor WxH")
             self._socket.setblocking(False)
             self._selector.register(self._socket, selectors.EVENT_READ)
         except BaseException:
@@ -157,16 +161,6 @@ class DvNetworkSource(Aedat4Source):
         with self._lock:
             self._selector.close()
             self._socket.close()
-
-    def __iter__(self) -> Iterator[EventPacket]:
-        if self._closed or self._begun:
-            state = "closed" if self._closed else "already being read"
-            raise SourceError(f"{self._where}: this source is {state}; open it again to connect again")
-        self._begun = True
-        for packet in self._packets():
-            yield packet
-            if self._closed:
-                return
 
     def _packets(self) -> Iterator[EventPacket]:
         while not self._closed:
@@ -203,9 +197,9 @@ class DvNetworkSource(Aedat4Source):
                         return _Received(None, asked_ns, True)
                     self._selector.select(IDLE_S)
                     waited = True
-                except OSError as error:
+                except (OSError, ValueError) as error:  # ValueError: closed in a signal handler meanwhile
                     if not self._closed:
-                        self._lost(f"the connection was lost: {error.strerror or error}")
+                        self._lost(f"the connection was lost: {getattr(error, 'strerror', None) or error}")
                         self._buffer.clear()
                     break
         return _Received(b"", 0, False)
@@ -222,7 +216,7 @@ class DvNetworkSource(Aedat4Source):
             start, stop = self._at, self._at + 8 + size
             if len(self._buffer) < 8 + size:
                 return
-            image = _Bytes(bytes(self._buffer[: 8 + size]), self._where)
+            image = _Bytes(bytes(memoryview(self._buffer)[: 8 + size]), self.path)
             del self._buffer[: 8 + size]
             self._at = stop
             if stream != self._stream:
@@ -235,14 +229,16 @@ class DvNetworkSource(Aedat4Source):
 
     def _admit(self, events: Any, source: Packet) -> Iterator[EventPacket]:
         """As of a file; and the packet's arrival sets the clock, which starts anew in a new epoch."""
+        if not len(events):
+            return
         before, epoch = self._last_us, self._admission.epoch
-        oldest_us = int(events["t"][:1].astype("<i8").sum())
+        oldest_us = int(events["t"][0].astype(np.int64))
         for packet in super()._admit(events, source):
             if packet.epoch != epoch:
                 self._clock = ArrivalClock()
                 before, epoch, oldest_us = None, packet.epoch, int(packet.t[0])
             yield packet
-        if self._last_us is not None and len(events):
+        if self._last_us is not None:
             # one damaged time must not set the clock
             lowest_us = oldest_us if before is None else before - RESET_BACK_US
             oldest_us = min(max(oldest_us, lowest_us), self._last_us)
@@ -253,12 +249,12 @@ class DvNetworkSource(Aedat4Source):
         self._note(Damage(self._at, self._at + len(self._buffer), reason, True))
 
     def _events_stream(self) -> int:
-        found = sorted((number, about.kind) for number, about in self._header.streams.items())
-        for number, kind in found:
-            if kind == "EVTS":
+        found = sorted(self._header.streams.items())
+        for number, about in found:
+            if about.kind == "EVTS":
                 return number
-        listed = ", ".join(kind for _, kind in found) or "nothing"
-        raise SourceError(f"{self._where}: wanted a stream of events (EVTS); this one holds {listed}")
+        listed = ", ".join(about.kind for _, about in found) or "nothing"
+        raise SourceError(f"{self.path}: wanted a stream of events (EVTS); this one holds {listed}")
 
 
 def _connect(uri: str) -> tuple[socket.socket, bytes]:
@@ -295,10 +291,8 @@ def _connect(uri: str) -> tuple[socket.socket, bytes]:
         connection.close()
         if isinstance(error, TimeoutError):
             found = f"{len(head)} bytes" if head else "nothing"
-            raise SourceError(
-                f"{uri}: connected, but {found} of a stream's header within {CONNECT_S:g} s; "
-                "is this a DV network stream (without TLS)?"
-            ) from error
+            what = f"connected, but {found} of a stream's header within {CONNECT_S:g} s"
+            raise SourceError(f"{uri}: {what}; is this a DV network stream (without TLS)?") from error
         if isinstance(error, OSError):
             raise SourceError(f"{uri}: the connection was lost: {error.strerror or error}") from error
         raise

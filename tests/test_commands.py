@@ -291,3 +291,17 @@ def test_the_simulated_camera_is_a_source_like_any_other(source, capsys):
     facts = json.loads(out)
     assert code == 0 and facts["events"] > 500 and facts["format"] == "sim:gesture"
     assert len(GESTURES) == 12
+
+
+def test_the_demo_as_json_ends_with_its_account(capsys):
+    code, out, _ = call(capsys, "demo", "--seconds", "1", "--publish", "", "--json")
+    *windows, summary = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert len(windows) == 20 == summary["windows"] and summary["account"]["queued"] == 0
+    assert set(windows[0]["spikes"]) == {"conv1", "conv2", "conv3", "fc1", "fc2"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_offers_json(name, capsys):
+    code, out, _ = call(capsys, name, "--help")
+    assert code == 0 and "--json" in out

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from spikeline.drivers.recording import write_npz
 from spikeline.pipeline import live as live_module
 from spikeline.pipeline import open_pipeline
 from spikeline.pipeline.events import EventPacket, Sensor, SourceError, SourceReport, clock_mark
-from spikeline.pipeline.latency import STAGES
+from spikeline.pipeline.latency import STAGES, LatencyBook
 from spikeline.pipeline.live import Queued
-from spikeline.pipeline.package import save_package
+from spikeline.pipeline.package import load_package, save_package
+from spikeline.pipeline.run import Pipeline
 
 from helpers import small_graph, small_manifest
 
@@ -198,3 +200,31 @@ def test_a_session_stops_between_packets(folder, tmp_path):
     with open_pipeline(tmp_path / "r.npz", folder / "small.safetensors") as replay:
         assert len(list(replay)) == 5
     assert replay.summary()["digest"] == session.summary()["digest"]
+
+
+def test_a_long_run_allocates_nothing_that_stays(folder):
+    """Over a thousand windows the Python heap grows by less than 16 kB."""
+    package = load_package(folder / "small.safetensors")
+    pipeline = Pipeline(package, Sensor(64, 64))
+    pipeline.latency = LatencyBook()
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 64, (2, 50)).astype(np.uint16)
+    p = rng.integers(0, 2, 50).astype(np.uint8)
+
+    def windows(first, count):
+        for k in range(first, first + count):
+            t = np.full(50, k * 40_000, np.int64)
+            for result in pipeline.push(EventPacket(t, x, y, p, (k + 1) * 40_000, 0, 0)):
+                pipeline.latency.window(result.t_end_us, 0, pipeline.stamps, skipped=False)
+
+    windows(0, 100)
+    tracemalloc.start()
+    try:
+        windows(100, 100)
+        before, _ = tracemalloc.get_traced_memory()
+        windows(200, 1_000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pipeline.accounts.windows_run == 1_200
+    assert after - before < 16_000

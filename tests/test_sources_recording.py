@@ -144,5 +144,5 @@ def test_a_source_that_fails_leaves_nothing_behind_and_the_old_file_whole(tmp_pa
     with pytest.raises(SourceError, match="unplugged"):
         write_npz(path, failing(), SENSOR)
     assert path.read_bytes() == b"the old one" and len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(SourceError, match="cannot be written"):
+    with pytest.raises(SourceError, match="its folder does not exist; make it first"):
         write_npz(tmp_path / "no" / "a.npz", [], SENSOR)

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spikeline.pipeline.commands.live import endless
-from spikeline.pipeline.commands.options import EngineName, Model
-from spikeline.pipeline.commands.replay import line
+from spikeline.pipeline.commands.options import EngineName, Json, Model
+from spikeline.pipeline.commands.replay import line, print_json, window_object
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
 from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.messages import DEFAULT_ENDPOINT
@@ -29,6 +29,7 @@ def demo(
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
     publish: Annotated[str, typer.Option(help="Where to publish; empty is nowhere.")] = DEFAULT_ENDPOINT,
+    json: Json = False,
 ) -> None:
     """Watch a simulated person being recognised, live, in the terminal.
 
@@ -47,7 +48,12 @@ def demo(
         stop_s=seconds,
     )
     with session, stopping(session) as signals:
-        watch(session)
+        if json:
+            for result in session:
+                print_json(window_object(result))
+            print_json(session.summary())
+        else:
+            watch(session)
     if signals:
         raise typer.Exit(128 + signals[0])
 

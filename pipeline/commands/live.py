@@ -1,15 +1,13 @@
 """spikeline live SOURCE: a camera, on the clock."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from spikeline.pipeline.commands.options import EngineName, Json, Model, SensorSize, exit_code, sensor_of
-from spikeline.pipeline.commands.replay import line, window_object
+from spikeline.pipeline.commands.replay import line, print_json, window_object
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
 from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.messages import DEFAULT_ENDPOINT
@@ -60,14 +58,14 @@ def live(
         until_s = time.monotonic() + seconds if seconds else float("inf")
         for result in session:
             if json:
-                sys.stdout.write(msgspec.json.encode(window_object(result)).decode() + "\n")
+                print_json(window_object(result))
             elif result.segment in ("new", "end"):
                 print(line(result, session.start_us), flush=True)
             if time.monotonic() >= until_s:
                 session.stop()
     summary = session.summary()
     if json:
-        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+        print_json(summary)
     else:
         print_live(session)
     if signals:

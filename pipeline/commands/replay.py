@@ -64,12 +64,12 @@ def replay(
     with session, stopping(session) as signals:
         for result in session:
             if json:
-                _print_json(window_object(result))
+                print_json(window_object(result))
             elif result.segment in ("new", "end"):
                 print(line(result, session.start_us), flush=True)
         summary = session.summary()
         if json:
-            _print_json(summary)
+            print_json(summary)
         else:
             print_summary(session, summary)
     if signals:
@@ -121,5 +121,6 @@ def print_summary(session: Session, summary: dict[str, Any]) -> None:
     print(f"digest {summary['digest']}")
 
 
-def _print_json(thing: dict[str, Any]) -> None:
+def print_json(thing: dict[str, Any]) -> None:
+    """One object on a line of stdout."""
     sys.stdout.write(msgspec.json.encode(thing).decode() + "\n")
