@@ -8,7 +8,8 @@ malformed packet, and stops the whole interpreter while a peer says nothing. Her
 the sender back (TCP), and nothing is lost between the socket and the pipeline.
 
 The protocol has no sign of life. While nothing arrives the source yields clock marks, so that windows
-close over a still scene (see `ArrivalClock`). When the sender closes or is lost, the source ends; it
+close over a still scene (see `ArrivalClock`); events that a stalled host or network delivers behind a
+mark by more than 1 ms are refused and counted. When the sender closes or is lost, the source ends; it
 does not connect again. A connection that breaks inside a packet, or with an error, leaves a line in
 `report().damage`. TLS and Unix sockets are not supported.
 """
@@ -27,6 +28,7 @@ import numpy as np
 
 from spikeline.drivers.aedat4 import MAX_SIDE, Aedat4Source
 from spikeline.drivers.aedat4_layout import MAGIC, MAX_HEADER, MAX_PACKET, Damage, Packet, read_header, walk
+from spikeline.drivers.arrival_clock import ArrivalClock
 from spikeline.drivers.base import Stored
 from spikeline.pipeline.events import RESET_BACK_US, Admission, EventPacket, Sensor, SourceError
 
@@ -35,68 +37,7 @@ IDLE_S = 0.005  # after so long without a byte the clock is marked, and again af
 CHUNK_BYTES = 1 << 18
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a host that vanished: about 11 s
 
-# Chosen on four minutes of local streams, both cores busy and hiccups of 45 ms: no mark ran ahead. With
-# 5 ms, 20 ms and 10 s seven did, and events behind a mark are lost.
-MARGIN_US = 10_000  # a mark stays so far behind the slowest packet of late
-START_MARGIN_US = 40_000  # and so much farther until a span has shown how the sender slices
-SPAN_US = 30_000_000
-SPAN_PACKETS = 100  # at least; a sparse stream has longer spans
-DRIFT = 5e-4  # quartz clocks differ by up to 2e-4, and NTP turns ours by up to 5e-4
-
 _ADDRESS = re.compile(r"dv://(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/?#@\s]+)):([0-9]{1,5})/?")
-
-
-class ArrivalClock:
-    """How far the sensor's clock has certainly come, on a link that is silent while nothing happens.
-
-    A packet whose oldest event is of time t and that arrives at host time h was h - t on its way, by
-    clocks that differ by an unknown constant. As long as later packets take no longer than the slowest
-    of the last 30 to 60 s, no event is still to come that is older than
-
-        mark(h) = h - slowest - MARGIN_US - DRIFT * (time since the last packet)
-
-    Only packets that we waited for are timed; the others lay in the socket while we were busy. A
-    packet that is later than a mark allowed counts twice as late, so a sender whose clock does not run
-    in real time (slow motion), or that was stopped, makes the marks more careful.
-    """
-
-    def __init__(self) -> None:
-        self._slowest_us: list[int] = []  # of the span before this one, and of this one
-        self._timed = False
-        self._since_us = self._heard_us = 0
-        self._packets = 0
-        self._promised_us: int | None = None
-
-    def arrived(self, oldest_us: int, host_ns: int, waited: bool) -> None:
-        """A packet whose oldest event is of `oldest_us` is here; `waited`: we stood ready for it."""
-        host_us = host_ns // 1_000
-        late_us = 0 if self._promised_us is None else max(0, self._promised_us - oldest_us)
-        delay_us = host_us - oldest_us
-        if not self._slowest_us or (waited and not self._timed):
-            self._slowest_us = [delay_us + START_MARGIN_US + late_us, delay_us]
-            self._timed, self._since_us, self._packets = waited, host_us, 0
-        elif waited or late_us:
-            if not waited:  # it was at least so late when the mark was given
-                delay_us = max(self._slowest_us) + MARGIN_US + late_us
-            self._slowest_us[1] = max(self._slowest_us[1], delay_us + late_us)
-            self._packets += 1
-            if self._packets >= SPAN_PACKETS and host_us - self._since_us >= SPAN_US:
-                self._slowest_us = [self._slowest_us[1], delay_us]
-                self._since_us, self._packets = host_us, 0
-        else:
-            return
-        self._heard_us = host_us
-        if late_us:
-            self._promised_us = None  # broken once; what comes with this packet says nothing new
-
-    def mark(self, host_ns: int) -> int | None:
-        """The time up to which no event is outstanding, given that nothing has arrived until `host_ns`."""
-        if not self._slowest_us:
-            return None
-        host_us = host_ns // 1_000
-        drift_us = int(DRIFT * (host_us - self._heard_us))
-        self._promised_us = host_us - max(self._slowest_us) - MARGIN_US - drift_us
-        return self._promised_us
 
 
 class _Received(NamedTuple):
@@ -167,8 +108,9 @@ class DvNetworkSource(Aedat4Source):
             received = self._receive()
             if received.data is None:
                 until_us = None if self._buffer else self._clock.mark(received.host_ns)
-                if until_us is not None:
-                    yield from self._admission.mark(until_us)
+                for packet in self._admission.mark(until_us) if until_us is not None else ():
+                    self._last_us = packet.until_us
+                    yield packet
                 continue
             if not received.data:
                 if self._buffer and not self._closed:
@@ -179,8 +121,8 @@ class DvNetworkSource(Aedat4Source):
             self._now = received._replace(waited=waited)
             self._buffer += received.data
             self._admission.report.bytes += len(received.data)
-            for packet in self._whole_packets():
-                yield from self._decode([packet])
+            for whole in self._whole_packets():
+                yield from self._decode([whole])
                 self._now = self._now._replace(waited=False)  # the next one waited for our user
 
     def _receive(self) -> _Received:

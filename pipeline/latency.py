@@ -52,6 +52,11 @@ class ClockMap:
         elif offset < self._least[-1]:
             self._least[-1] = offset
 
+    @property
+    def known(self) -> bool:
+        """Whether anything has arrived yet."""
+        return bool(self._least)
+
     def fix(self, offset_ns: int) -> None:
         """The source runs on a known schedule: host = 1000 * sensor + offset."""
         self.fixed_ns = offset_ns

@@ -22,7 +22,7 @@ from test_sources_writers import COMPRESSIONS, Events, aedat4, evts_payload, pie
 
 from spikeline.drivers import open_source
 from spikeline.drivers.aedat4_layout import MAGIC
-from spikeline.drivers.dv_network import DRIFT, MARGIN_US, START_MARGIN_US, ArrivalClock
+from spikeline.drivers.arrival_clock import DRIFT, MARGIN_US, STALL_US, START_MARGIN_US, ArrivalClock
 from spikeline.drivers.recording import write_npz
 from spikeline.pipeline.events import Sensor, SourceError
 
@@ -57,10 +57,10 @@ for line in sys.stdin:
         rows, size = np.load(options[0]).tolist(), int(options[1])
         for start in range(0, len(rows), size):
             send(rows[start : start + size])
-    elif command == "slices":  # so many, each of 200 ms and with 20 events, sent when it is over
+    elif command == "slices":  # so many, each of so many ms and with 20 events, sent when it is over
         for _ in range(int(options[0])):
             start = now_us()
-            time.sleep(0.2)
+            time.sleep(int(options[1]) / 1000)
             times = np.linspace(start, now_us(), 20).astype(int).tolist()
             send([(t, 1, 2, 1) for t in times])
     elif command == "close":
@@ -139,6 +139,12 @@ def at(t_us, n=1):
     return framed(evts_payload(Events(np.full(n, t_us), ones, ones, ones)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """The first event takes a while, and a reader that is late for that."""
+    read_all(HEAD + at(1_000))
+
+
 def columns(packets):
     return [np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"]
 
@@ -200,12 +206,12 @@ def test_all_events_arrive_once_and_in_order_however_late_we_read(sender, tmp_pa
 def test_the_clock_goes_on_in_silence_and_nothing_after_it_is_refused(sender):
     with open_source(sender.uri) as source:
         iterating = Iterating(source)
-        sender.ask("slices 3")
+        sender.ask("slices 3 300")
         sender.done()
         before = len(iterating.packets)
         time.sleep(1.0)
         marks = [(host_us, p) for host_us, p in iterating.packets[before + 1 :] if len(p) == 0]
-        sender.ask("slices 2")
+        sender.ask("slices 2 50")  # quicker than the marks expect, so a busy machine is no failure
         sender.done()
         sender.ask("close")
         assert iterating.ends_within(5)
@@ -213,7 +219,7 @@ def test_the_clock_goes_on_in_silence_and_nothing_after_it_is_refused(sender):
     assert (report.events, report.refused, report.reordered) == (5 * 20, 0, 0)
     assert len(marks) > 20
     lags = [host_us - mark.until_us for host_us, mark in marks]
-    assert min(lags) > 200_000 and np.median(lags) < 500_000  # the slices of 200 ms and the margins
+    assert min(lags) > 300_000 and np.median(lags) < 700_000  # the slices of 300 ms and the margins
     until = [packet.until_us for _, packet in iterating.packets]
     assert all(a <= b for a, b in itertools.pairwise(until))
 
@@ -222,7 +228,7 @@ def test_the_clock_goes_on_in_silence_and_nothing_after_it_is_refused(sender):
 def test_a_sender_that_closes_ends_the_iteration(sender):
     with open_source(sender.uri) as source:
         iterating = Iterating(source)
-        sender.ask("slices 1")
+        sender.ask("slices 1 50")
         sender.done()
         sender.ask("close")
         assert iterating.ends_within(2)
@@ -233,9 +239,9 @@ def test_a_sender_that_closes_ends_the_iteration(sender):
 def test_a_sender_that_is_killed_ends_the_iteration(sender):
     with open_source(sender.uri) as source:
         iterating = Iterating(source)
-        sender.ask("slices 1")
+        sender.ask("slices 1 50")
         iterating.wait_for(1)
-        sender.ask("slices 50")
+        sender.ask("slices 50 100")
         sender.process.send_signal(signal.SIGKILL)
         assert iterating.ends_within(2)
         assert source.report().events == 20
@@ -312,9 +318,11 @@ def test_a_recording_gives_the_marks_again(tmp_path):
     seen = []
 
     def serve(connection):
+        connection.sendall(HEAD)
         for t_us in (5_000_000, 5_300_000):
-            connection.sendall((HEAD if t_us == 5_000_000 else b"") + at(t_us))
-            time.sleep(0.3)
+            time.sleep(0.1)
+            connection.sendall(at(t_us))
+            time.sleep(0.2)
 
     with listening(serve) as uri, open_source(uri) as source:
         write_npz(tmp_path / "a.npz", (seen.append(packet) or packet for packet in source), source.sensor)
@@ -371,7 +379,9 @@ def test_a_bad_packet_is_left_out_and_a_bad_size_ends_the_stream():
 
 def test_the_marks_follow_a_clock_that_starts_anew():
     def serve(connection):
-        connection.sendall(HEAD + at(900_000_000))
+        connection.sendall(HEAD)
+        time.sleep(0.1)
+        connection.sendall(at(900_000_000))
         time.sleep(0.3)
         connection.sendall(at(1_000))
         connection.recv(1)
@@ -517,11 +527,25 @@ def test_a_mark_allows_for_drift_in_a_long_silence():
 def test_packets_that_lay_in_the_socket_are_not_timed():
     clock = ArrivalClock()
     arrive(clock, 2_000_000, 2_000_000, waited=False)  # nothing better is known
-    assert lag(clock, 2_000_000) > 2_000_000
-    arrive(clock, 2_010_000, 3_000)
-    assert lag(clock, 2_010_000) == 3_000 + START_MARGIN_US + MARGIN_US
-    arrive(clock, 3_000_000, 900_000, waited=False)
-    assert lag(clock, 2_010_000) == 3_000 + START_MARGIN_US + MARGIN_US
+    assert clock.mark((2_000_000 + STALL_US - 1) * 1_000) is None
+    assert lag(clock, 2_000_000 + STALL_US) > 2_000_000
+    arrive(clock, 3_000_000, 3_000)
+    assert lag(clock, 3_000_000) == 3_000 + START_MARGIN_US + MARGIN_US
+    arrive(clock, 3_010_000, 4_000, waited=False)  # quick enough: it did not lie there
+    assert clock.mark(3_010_000_000) is not None
+
+
+def test_no_mark_while_a_sender_that_was_held_back_may_not_have_gone_on():
+    clock = ArrivalClock()
+    arrive(clock, 0, 3_000)
+    usual = lag(clock, 0)
+    for k in range(5):
+        arrive(clock, 600_000, 580_000 - 10_000 * k, waited=False)
+    assert clock.mark(750_000_000) is None
+    arrive(clock, 760_000, 690_000)  # TCP goes on; this is our delay and not the sender's
+    assert clock.mark(770_000_000) is None
+    arrive(clock, 780_000, 3_000, waited=False)
+    assert lag(clock, 780_000) == pytest.approx(usual, abs=DRIFT * 1e6)
 
 
 @pytest.mark.parametrize("waited", [True, False])
@@ -530,11 +554,12 @@ def test_a_broken_promise_counts_twice(waited):
     arrive(clock, 0, 0)
     promised = lag(clock, 500_000)
     arrive(clock, 500_000, promised + 7_000, waited)
-    again = lag(clock, 500_000)
+    later = 500_000 + (0 if waited else STALL_US)
+    again = lag(clock, later)
     assert promised + 2 * 7_000 <= again <= promised + 2 * 7_000 + MARGIN_US
     clock = ArrivalClock()
     arrive(clock, 0, 0)
     lag(clock, 500_000)
     for k in range(10):  # held up together, and read one after another
         arrive(clock, 500_000, promised + 7_000 - 500 * k, waited and not k)
-    assert lag(clock, 500_000) == again
+    assert lag(clock, later) == pytest.approx(again, abs=DRIFT * STALL_US)

@@ -131,7 +131,8 @@ class Session:
             self.clock.reset()
         if live.schedule_ns is not None:
             self.clock.fix(live.schedule_ns)
-        self.clock.observe(packet.until_us, live.arrival_ns)
+        if len(packet) or not self.clock.known:  # a mark may lag behind the clock that it marks
+            self.clock.observe(packet.until_us, live.arrival_ns)
         stamps.arrival = live.arrival_ns
 
     def _tidy(self) -> None:
