@@ -28,7 +28,7 @@ from spikeline.drivers.columns import (
     signed_polarity,
     times_us,
 )
-from spikeline.drivers.recording import DECISIONS, MARKS, WINDOWS, recorded_packets
+from spikeline.drivers.recording import DECISIONS, LOSSES, MARKS, WINDOWS, recorded_packets
 from spikeline.pipeline.events import (
     PACKET_EVENTS,
     Admission,
@@ -202,6 +202,9 @@ class NpzSource(FileSource):
                     f"{path}: no entry {', '.join(missing)}; a recording has all of {', '.join(MARKS)}"
                 )
             marks = [self._integers(mark) for mark in MARKS]
+            for name in LOSSES:
+                if name in self.names and (entry := self._entry(name)).size == 1 and entry.dtype.kind in "iu":
+                    setattr(report, name, max(0, int(entry.item())))
             yield from recorded_packets(
                 times_us(named["t"]),
                 coordinates(named["x"]),

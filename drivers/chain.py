@@ -39,9 +39,11 @@ class Chain:
         self._name = ""
         self._begun = self._closed = False
         self._epoch_base = 0
+        self.decisions: dict[tuple[int, int], str] = {}  # of recordings: (epoch, start_us) -> why skipped
         first = self._open_next(None)
         if first is None:
             raise SourceError(self._past.damage[0] if self._past.damage else "no source to read")
+        self._take_decisions(first, 0)
         self.sensor = first.sensor
         self.format = first.format
 
@@ -62,6 +64,7 @@ class Chain:
         source = self._now
         while source is not None:
             base, next_base = self._epoch_base, self._epoch_base
+            self._take_decisions(source, base)
             try:
                 for packet in source:
                     next_base = max(next_base, base + packet.epoch + 1)
@@ -84,6 +87,10 @@ class Chain:
             self._retire(source)
             self._after(next_base > base)
             source = self._open_next(self.sensor)
+
+    def _take_decisions(self, source: Source, base: int) -> None:
+        own = getattr(source, "decisions", {})
+        self.decisions.update({(base + epoch, start): why for (epoch, start), why in own.items()})
 
     def report(self) -> SourceReport:
         return sum_reports(self._past, SourceReport() if self._now is None else self._named_report(self._now))

@@ -42,6 +42,6 @@ def detect(head: bytes) -> str | None:
     text = not re.search(rb"[^\t\n\r -~]", head)
     if text and _NUMBERS.search(head):
         return "text (CSV or TXT)"
-    if head.startswith(b"#"):
+    if head.startswith(b"#") and not text:  # a version line is not required
         return "AEDAT 1.0"
     return None

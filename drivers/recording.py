@@ -9,6 +9,7 @@
     window_seq, window_epoch, window_start_us, window_end_us  (w,) int64   windows of a live run, if any
     window_decision (w,) int64   0 run, 1 gated, 2 skipped: a replay decides the same
     digest                       of the live run's predictions
+    dropped, refused, reordered  what the live source lost or moved; a replay reports the same
 
 With the clock marks, epochs and origins, a replay makes the windows that the live run made. Marks
 that contradict the events or the packet contract are refused by name, both written and read.
@@ -36,6 +37,7 @@ from spikeline.pipeline.events import (
 
 MARKS = ("mark_stop", "mark_until_us", "mark_epoch", "mark_origin_us")
 WINDOWS = ("window_seq", "window_epoch", "window_start_us", "window_end_us", "window_decision")
+LOSSES = ("dropped", "refused", "reordered")
 DECISIONS = (None, "gate", "overload")
 NO_ORIGIN = int(np.iinfo(np.int64).min)
 
@@ -45,20 +47,29 @@ def write_npz(path: str | Path, packets: Iterable[EventPacket], sensor: Sensor) 
 
     All events are held in memory (13 bytes each) until the last packet has come.
     """
-    recorder = Recorder(path, sensor)
+    recorder = Recorder(path, sensor, overwrite=True)
     for packet in packets:
         recorder.add(packet)
     return recorder.close()
 
 
 class Recorder:
-    """Packets and windows' decisions in memory (13 bytes an event), written whole by `close`."""
+    """Packets and windows' decisions in memory, written whole by `close`: 13 bytes an event and some 500 a
+    packet, a few gigabytes for an hour of a busy camera."""
 
-    def __init__(self, path: str | Path, sensor: Sensor) -> None:
+    def __init__(self, path: str | Path, sensor: Sensor, *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.sensor = sensor
+        if self.path.suffix != ".npz":
+            raise SourceError(
+                f"{self.path}: a recording is an .npz file; found {self.path.suffix or 'no suffix'}"
+            )
         if not self.path.parent.is_dir():
             raise SourceError(f"{self.path}: its folder does not exist; make it first")
+        if self.path.is_dir() or (self.path.exists() and not overwrite):
+            raise SourceError(f"{self.path}: exists already; choose another name")
+        if not os.access(self.path.parent, os.W_OK):
+            raise SourceError(f"{self.path}: its folder cannot be written to")
         self._columns: list[list[NDArray[Any]]] = [[np.empty(0, kind)] for kind in ("i8", "u2", "u2", "u1")]
         self._marks: list[tuple[int, int, int, int]] = []
         self._windows: list[tuple[int, int, int, int, int]] = []
@@ -78,8 +89,11 @@ class Recorder:
         """What was done with a window: None run, or why it was skipped."""
         self._windows.append((seq, epoch, start_us, end_us, DECISIONS.index(decision)))
 
-    def close(self, digest: str = "") -> int:
-        """Write the file and return the number of events. `digest`: of the predictions made live."""
+    def close(self, digest: str = "", report: SourceReport | None = None) -> int:
+        """Write the file and return the number of events.
+
+        digest: of the predictions made live; report: what the live source lost, for the replay to say.
+        """
         path = self.path
         t, x, y, p = (np.concatenate(column) for column in self._columns)
         table = np.array(self._marks, np.int64).reshape(-1, len(MARKS))
@@ -88,7 +102,9 @@ class Recorder:
         if self._windows:
             table = np.array(self._windows, np.int64)
             entries |= {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(WINDOWS)}
-        extra = {"digest": np.array(digest)} if digest else {}
+        extra: dict[str, Any] = {"digest": np.array(digest)} if digest else {}
+        if report is not None:
+            extra |= {name: np.int64(getattr(report, name)) for name in LOSSES}
         size = {"width": np.int64(self.sensor.width), "height": np.int64(self.sensor.height)}
         model = np.array(self.sensor.model)
         everything: dict[str, Any] = {
@@ -104,7 +120,7 @@ class Recorder:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with open(unfinished, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **everything)
+                np.savez_compressed(file, **everything)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, path)

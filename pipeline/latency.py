@@ -137,6 +137,11 @@ class LatencyBook:
         self._waits[self._pending : self._pending + n] = t[start:stop]
         self._pending += n
 
+    def median_wait_us(self, end_us: int) -> float:
+        """How long the median event of the open window waited for its end; 0 without events."""
+        n = self._pending
+        return float(end_us - self._waits[(n - 1) // 2]) if n else 0.0
+
     def clear(self) -> None:
         """The open window will not be run."""
         self._pending = 0

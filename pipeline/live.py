@@ -34,6 +34,7 @@ class Queued:
         self.sensor = source.sensor
         self.format = source.format
         self.truth = getattr(source, "truth", [])
+        self.decisions = getattr(source, "decisions", {})
         self.arrival_ns = 0
         self.schedule_ns: int | None = None
         self.dropped = 0
@@ -95,7 +96,10 @@ class Queued:
         try:
             for packet in self._source:
                 n = len(packet)
-                if n and (self.waiting + n > MOST_EVENTS or self._queue.qsize() > MOST_PACKETS):
+                if self._queue.qsize() > MOST_PACKETS:  # a later packet will say how late it is
+                    self.dropped += n
+                    continue
+                if n and self.waiting + n > MOST_EVENTS:
                     self.dropped += n
                     packet, n = clock_mark(packet.until_us, packet.epoch, packet.origin_us), 0
                 self._put += n

@@ -57,7 +57,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Latency(Struct, frozen=True, kw_only=True):
-    """Where the time went between an event and its prediction, microseconds; null where not known."""
+    """Where the time went from the window's median event on, microseconds; null where not known."""
 
     wait: float | None = None  # for the window to close
     transport: float | None = None

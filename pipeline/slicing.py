@@ -69,7 +69,7 @@ class SliceConfig:
 
 
 class Slicer:
-    """One stream's windows. `open_events` are in the slices not yet part of a closed window."""
+    """One stream's windows."""
 
     def __init__(self, config: SliceConfig) -> None:
         self.config = config
@@ -81,7 +81,7 @@ class Slicer:
         self._events = 0  # in the open slice
 
     def push(self, packet: EventPacket) -> Iterator[Piece]:
-        """Pieces of `packet` in order. A new epoch starts a new grid; call `restart` first."""
+        """Pieces of `packet` in order. A new epoch starts a new grid."""
         if packet.epoch != self.epoch:
             self.restart(packet.epoch)
         n = len(packet)

@@ -147,6 +147,7 @@ def refusals(folder):
     data[-5] ^= 1
     broken.write_bytes(data)
     (folder / "noise.xyz").write_bytes(np.random.default_rng(1).bytes(500))
+    (folder / "notes.txt").write_text("# Notes\n\nnot a recording\n")
     (folder / "cut.toml").write_text("epochs = [")
     (folder / "odd.toml").write_text("[network]\nlayers = 4\n")
     return {
@@ -168,6 +169,9 @@ def refusals(folder):
         "no such file or shipped preset": ("train", "nothing"),
         "cut.toml": ("train", folder / "cut.toml"),
         "odd.network.layers: unknown setting; choose from channels": ("train", folder / "odd.toml"),
+        "--split foo: choose from test, validation, train": ("evaluate", "--split", "foo"),
+        "notes.txt: is in no format we know": ("info", folder / "notes.txt"),
+        "events.npz": ("evaluate", "--clips", "12", "--cache", folder / "events.npz"),
         "No such command": ("fly",),
         "--fly": ("replay", events, "--fly"),
         "Missing argument": ("replay",),

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikeline.drivers.recording import write_npz
+from spikeline.drivers import open_source
+from spikeline.drivers.recording import Recorder, write_npz
 from spikeline.pipeline import live as live_module
 from spikeline.pipeline import open_pipeline
+from spikeline.pipeline.commands.session import Session
 from spikeline.pipeline.events import EventPacket, Sensor, SourceError, SourceReport, clock_mark
 from spikeline.pipeline.latency import STAGES, LatencyBook
 from spikeline.pipeline.live import Queued
@@ -228,3 +230,89 @@ def test_a_long_run_allocates_nothing_that_stays(folder):
         tracemalloc.stop()
     assert pipeline.accounts.windows_run == 1_200
     assert after - before < 16_000
+
+
+@pytest.mark.parametrize("how", ["glob", "loop", "live"])
+def test_recorded_skips_are_replayed_however_the_recording_is_opened(folder, tmp_path, how):
+    session = open_pipeline(folder / "events.npz", folder / "small.safetensors", record=tmp_path / "run.npz")
+    session.pipeline._skip = lambda window, frame: "gate" if window.seq % 4 == 2 else None
+    with session:
+        wanted = [r.skipped for r in session]
+    path = tmp_path / ("r[u]n.npz" if how == "glob" else "run.npz")
+    options = {"glob": {}, "loop": {"loop": 2}, "live": {"live": True}}[how]
+    with open_pipeline(path, folder / "small.safetensors", **options) as replay:
+        found = [r.skipped for r in replay]
+    assert found == wanted * (2 if how == "loop" else 1)
+    assert "gate" in wanted
+
+
+def test_every_event_of_a_stopped_run_is_accounted_for(folder):
+    session = open_pipeline(folder / "events.npz", folder / "small.safetensors", live=True, speed=1.0)
+    with session:
+        for result in session:
+            if result.seq == 3:
+                session.stop()
+    account, report = session.account(), session.source.report()
+    assert account.received == report.events + report.refused + report.filtered
+    assert account.processed > 0 and account.queued >= 0
+
+
+def test_an_account_is_right_at_any_time(folder):
+    session = open_pipeline(
+        folder / "events.npz", folder / "small.safetensors", start_s=0.2, packet_events=50
+    )
+    with session:
+        for _ in session:
+            account, report = session.account(), session.source.report()
+            assert account.received == report.events + report.refused + report.filtered
+            assert account.filtered > 0
+    assert session.account().received == 12_000 and session.account().queued == 0
+
+
+def test_who_breaks_off_still_has_a_recording_that_replays(folder, tmp_path):
+    session = open_pipeline(folder / "events.npz", folder / "small.safetensors", record=tmp_path / "run.npz")
+    with session:
+        for result in session:
+            if result.seq == 2:
+                break
+    with open_pipeline(tmp_path / "run.npz", folder / "small.safetensors") as replay:
+        for _ in replay:
+            pass
+    assert replay.summary()["digest"] == session.summary()["digest"]
+
+
+def test_a_deadline_ends_a_run_in_which_nothing_happens(folder):
+    source = Queued(Scripted(60.0))
+    package = load_package(folder / "small.safetensors")
+    with Session(source, package, Pipeline(package, Sensor(64, 64))) as session:
+        session.deadline_ns = time.monotonic_ns() + 3e8
+        began = time.monotonic()
+        assert list(session) == []
+        assert 0.25 < time.monotonic() - began < 1.5
+
+
+def test_a_replay_reports_what_the_live_source_lost(tmp_path):
+    recorder = Recorder(tmp_path / "run.npz", Sensor(64, 64))
+    recorder.add(packet_of(5, 100))
+    recorder.close("", SourceReport(dropped=7, refused=2, reordered=1))
+    with open_source(tmp_path / "run.npz") as source:
+        assert sum(len(packet) for packet in source) == 5
+    report = source.report()
+    assert (report.dropped, report.refused, report.reordered) == (7, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("here.aedat4", "a recording is an .npz file; found .aedat4"),
+        ("none/run.npz", "its folder does not exist; make it first"),
+        ("old.npz", "exists already; choose another name"),
+        ("folder.npz", "exists already; choose another name"),
+    ],
+)
+def test_a_recording_never_replaces_anything(tmp_path, name, message):
+    (tmp_path / "old.npz").write_bytes(b"mine")
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(SourceError, match=message):
+        Recorder(tmp_path / name, Sensor(64, 64))
+    assert (tmp_path / "old.npz").read_bytes() == b"mine"

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a recording was damaged but partly read, 2 cannot be done 
 why and what to do), 130 interrupted. Results go to stdout, everything else to stderr.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -40,9 +41,13 @@ def run(argv: list[str]) -> int:
         return _refuse(f"{error.format_message() if hasattr(error, 'format_message') else error}")
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except (BrokenPipeError, SystemExit):  # `spikeline replay ... | head`: typer exits when nobody reads on
+    except (BrokenPipeError, SystemExit) as error:  # `spikeline replay ... | head`: nobody reads on
+        if isinstance(error, SystemExit) and getattr(error.__context__, "errno", None) != errno.EPIPE:
+            return int(error.code or 0)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a folder that cannot be made, a full disk
+        return _refuse(f"{error.filename or 'system'}: {error.strerror or error}")
     except Exception as error:
         if not _ours(error):
             raise

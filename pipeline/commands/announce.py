@@ -2,8 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from spikeline.pipeline.messages import Activity, Dropped, EventAccount, Frame, Latency, Prediction, Status
-from spikeline.pipeline.messages import WindowAccount as WindowCounts
+from spikeline.pipeline.messages import (
+    Activity,
+    Dropped,
+    EventAccount,
+    Frame,
+    Latency,
+    Prediction,
+    Status,
+    WindowAccount,
+)
 from spikeline.pipeline.publisher import Publisher
 from spikeline.pipeline.run import WindowResult
 
@@ -62,24 +70,23 @@ class Announcer:
         self.publisher.close()
 
     def _status(self, session: "Session", state: str) -> None:
-        a, report = session.pipeline.accounts, session.source.report()
-        queued = getattr(session.source, "waiting", 0) + session.pipeline.pending
+        a, report = session.account(), session.source.report()
         self.publisher.publish(
             Status,
             **self._span,
             dropped=Dropped(events=a.skipped + report.dropped, windows=a.windows_skipped),
             state=state,
             events=EventAccount(
-                received=a.received - a.queued + queued,
+                received=a.received,
                 processed=a.processed,
                 gated=a.gated,
                 skipped=a.skipped,
                 filtered=a.filtered,
                 refused=a.refused,
                 unfinished=a.unfinished,
-                queued=queued,
+                queued=a.queued,
             ),
-            windows=WindowCounts(
+            windows=WindowAccount(
                 closed=a.windows, processed=a.windows_run, gated=a.windows_gated, skipped=a.windows_skipped
             ),
             percentiles=session.pipeline.latency.summary() if session.pipeline.latency else None,
@@ -89,7 +96,7 @@ class Announcer:
 
 
 def _latency(session: "Session", r: WindowResult) -> Latency:
-    """Where this window's time went so far. Live, transport and queue too, and the total of its end."""
+    """Where the time of the window's median event went, up to now: publishing is still to come."""
     t = r.timing
     own = {
         "bin": t.bin_ns / 1e3,
@@ -101,9 +108,11 @@ def _latency(session: "Session", r: WindowResult) -> Latency:
         return Latency(**own)
     stamps = session.pipeline.stamps
     end_ns = session.clock.host_ns(r.t_end_us)
+    wait_us = session.pipeline.latency.median_wait_us(r.t_end_us)
     return Latency(
         **own,
+        wait=wait_us,
         transport=(stamps.arrival - end_ns) / 1e3,
         queue=(stamps.taken - stamps.arrival) / 1e3,
-        total=(session.pipeline.now_ns() - end_ns) / 1e3,
+        total=wait_us + (session.pipeline.now_ns() - end_ns) / 1e3,
     )

@@ -1,6 +1,10 @@
 """spikeline bench latency SOURCE: where the time goes between an event and its prediction."""
 
+import os
 import platform
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -9,6 +13,7 @@ import typer
 from spikeline.pipeline.commands.live import ON_SCHEDULE, endless, latency_table
 from spikeline.pipeline.commands.options import EngineName, Json, Model
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, open_pipeline
+from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.config import ConfigError
 from spikeline.pipeline.latency import STAGES
 from spikeline.pipeline.run import RunConfig
@@ -46,7 +51,7 @@ def bench(
         speed=0.0 if source.startswith(ON_SCHEDULE) else 1.0,
         stop_s=seconds,
     )
-    with session:
+    with session, stopping(session) as signals:
         for _ in session:
             pass
     summary = session.summary()
@@ -54,11 +59,30 @@ def bench(
     if json:
         keys = ("events", "windows", "late_windows", "model", "engine", "latency_us")
         facts = {key: summary[key] for key in keys}
-        print(msgspec.json.encode({"type": "latency", "machine": platform.machine(), **facts}).decode())
-        return
-    print(f"{summary['events']:,} events in {summary['windows']:,} windows on {summary['engine']}")
+        where = {"machine": _machine(), "source": source, "versions": _versions()}
+        print(msgspec.json.encode({"type": "latency", **where, **facts}).decode())
+        raise typer.Exit(128 + signals[0] if signals else 0)
+    print(f"{_machine()}; {_versions()}; {source}")
+    print(
+        f"{summary['account']['processed']:,} events in {summary['windows']:,} windows on {summary['engine']}"
+    )
     print(latency_table(rows))
     print(f"{summary['late_windows']} windows were later than one window")
+    raise typer.Exit(128 + signals[0] if signals else 0)
+
+
+def _machine() -> str:
+    """Processor and cores."""
+    model = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "numba", "onnxruntime", "pyzmq"))
+    return f"Python {platform.python_version()}, {packages}"
 
 
 def _delay(text: str) -> dict[str, float]:

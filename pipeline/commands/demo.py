@@ -112,9 +112,7 @@ class View:
             Text(f"spikes   {spikes}"),
             Text(f"         {r.synops:,} synaptic operations, {r.mac:,} MAC"),
             Text(f"latency  {self._latency()}"),
-            Text(
-                f"events   {r.events:,} in this window, {self._session.pipeline.accounts.received:,} in all"
-            ),
+            Text(f"events   {r.events:,} in this window, {self._session.account().received:,} in all"),
             Text(f"time     {(r.t_end_us - self._session.start_us) / 1e6:.2f} s", "dim"),
         )
 

@@ -1,5 +1,6 @@
 """spikeline evaluate: measure a model on held-out simulated people."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from spikeline.pipeline.package import Package, load_package
 from spikeline.pipeline.training.data import LABELS, ClipConfig, load_clips
 
 SLICE_US = 25_000
+DURATION_US = 1_800_000
 TEST_SEED = 1
 
 
@@ -46,7 +48,16 @@ def evaluate(
     if skip_ratio and (manifest.skip is None or skip_ratio > manifest.skip.max_ratio):
         most = 0 if manifest.skip is None else manifest.skip.max_ratio
         raise ConfigError(f"--skip-ratio {skip_ratio}: model {manifest.name} was trained for at most {most}")
-    config = ClipConfig(seed=seed, split=split, clips=clips, slice_us=SLICE_US, grid=manifest.grid)
+    if split not in ("test", "validation", "train"):
+        raise ConfigError(f"--split {split}: choose from test, validation, train")
+    config = ClipConfig(
+        seed=seed,
+        split=split,
+        clips=clips,
+        slice_us=math.gcd(SLICE_US, manifest.dt_us),
+        duration_us=max(DURATION_US, package.graph.steps * manifest.dt_us),
+        grid=manifest.grid,
+    )
     with clips_progress("simulating") as progress:
         data = load_clips(config, cache, progress=progress)
     samples = (

@@ -1,6 +1,5 @@
 """spikeline live SOURCE: a camera, on the clock."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -55,14 +54,13 @@ def live(
         speed=0.0 if source.startswith(ON_SCHEDULE) else 1.0,
     )
     with session, stopping(session) as signals:
-        until_s = time.monotonic() + seconds if seconds else float("inf")
+        if seconds:
+            session.deadline_ns = session.pipeline.now_ns() + seconds * 1e9
         for result in session:
             if json:
                 print_json(window_object(result))
             elif result.segment in ("new", "end"):
                 print(line(result, session.start_us), flush=True)
-            if time.monotonic() >= until_s:
-                session.stop()
     summary = session.summary()
     if json:
         print_json(summary)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from spikeline.drivers import open_source
 from spikeline.drivers.recording import Recorder
+from spikeline.pipeline.accounts import Accounts
 from spikeline.pipeline.commands.announce import Announcer
 from spikeline.pipeline.events import EventPacket, Sensor, Source
 from spikeline.pipeline.latency import ClockMap, LatencyBook
@@ -47,6 +48,7 @@ class Session:
         self.start_us = 0  # of the first window
         self._tidied_ns = pipeline.now_ns()
         self._stopping = False
+        self.deadline_ns: float = float("inf")  # end the run then, whatever the source does
         if isinstance(source, Queued):
             pipeline.latency = LatencyBook()
 
@@ -57,9 +59,9 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.source.__exit__(kind, error, trace)
-        self._settle()
+        self.pipeline.finish()
         if self.recorder:
-            self.recorder.close(self.pipeline.digests.full)
+            self.recorder.close(self.pipeline.digests.full, self.source.report())
         if self.announcer:
             self.announcer.close(self)
 
@@ -71,18 +73,20 @@ class Session:
             gc.disable()
         try:
             for packet in self.source:
-                if self._stopping:
+                if self._stopping or self.pipeline.now_ns() >= self.deadline_ns:
                     break
                 if live:
                     self._observe(live, packet)
-                for result in self.pipeline.push(packet):
-                    if result.seq == 0:
-                        self.start_us = result.t_start_us
-                    self.predictions += result.label is not None
-                    self._published(result)
-                    yield result
                 if self.recorder:
                     self.recorder.add(packet)
+                results = self.pipeline.push(packet)
+                try:
+                    for result in results:
+                        self._take(result)
+                        yield result
+                finally:  # who breaks off here leaves no packet half done: a recording replays the same
+                    for result in results:
+                        self._take(result)
                 if self.announcer:
                     self.announcer.tick(self)
                 if live and live.waiting == 0:
@@ -91,7 +95,7 @@ class Session:
             if live:
                 gc.enable()
                 gc.unfreeze()
-        self._settle()
+        self.pipeline.finish()
 
     def stop(self) -> None:
         """End the run before its next packet, from a signal handler or another thread. What was begun
@@ -100,7 +104,7 @@ class Session:
 
     def summary(self) -> dict[str, Any]:
         """What the run did, in the words of the summary line of `replay --json`."""
-        accounts, digests, report = self.pipeline.accounts, self.pipeline.digests, self.source.report()
+        accounts, digests, report = self.account(), self.pipeline.digests, self.source.report()
         facts = {
             "type": "summary",
             "events": accounts.received,
@@ -119,11 +123,13 @@ class Session:
             facts["late_windows"] = self.late_windows
         return facts
 
-    def _settle(self) -> None:
-        """Bring the account up to date: what the source refused or left out, what is in no window."""
-        self.pipeline.finish()
-        report, accounts = self.source.report(), self.pipeline.accounts
-        accounts.refused, accounts.filtered = report.refused, report.filtered
+    def account(self) -> Accounts:
+        """What became of every event so far. `queued`: in the queue, in the open window, or never taken
+        up because the run was stopped."""
+        report, a = self.source.report(), self.pipeline.accounts
+        a.refused, a.filtered = report.refused, report.filtered
+        a.queued = report.events - a.processed - a.gated - a.skipped - a.unfinished
+        return a
 
     def _observe(self, live: Queued, packet: EventPacket) -> None:
         stamps = self.pipeline.stamps
@@ -142,8 +148,11 @@ class Session:
             self._tidied_ns = now_ns
             gc.collect()
 
-    def _published(self, result: WindowResult) -> None:
+    def _take(self, result: WindowResult) -> None:
         """Hand the result on, and note when that was done."""
+        if result.seq == 0:
+            self.start_us = result.t_start_us
+        self.predictions += result.label is not None
         if self.announcer:
             self.announcer.result(self, result)
         if self.recorder:

@@ -54,7 +54,9 @@ class ClipSet:
 
     def windows(self, dt_us: int, steps: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.uint16]]]:
         """Index and frames (T, 2, H, W) of each clip, `steps` windows of dt from slice `start`."""
-        per = dt_us // self.config.slice_us
+        per, rest = divmod(dt_us, self.config.slice_us)
+        if rest or (start + steps * per) > self.frames.shape[1]:
+            raise ValueError(f"{steps} windows of {dt_us} us do not fit slices of {self.config.slice_us} us")
         for i in range(len(self)):
             cut = self.frames[i, start : start + steps * per]
             yield i, cut.reshape(steps, per, *cut.shape[1:]).sum(1, dtype=np.uint16)
