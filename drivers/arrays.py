@@ -28,7 +28,7 @@ from spikeline.drivers.columns import (
     signed_polarity,
     times_us,
 )
-from spikeline.drivers.recording import DECISIONS, LOSSES, MARKS, WINDOWS, recorded_packets
+from spikeline.drivers.recording import LOSSES, MARKS, WINDOWS, recorded_decisions, recorded_packets
 from spikeline.pipeline.events import (
     PACKET_EVENTS,
     Admission,
@@ -112,6 +112,7 @@ class NpzSource(FileSource):
 
     def __init__(self, path: str | Path, sensor: Sensor | None = None, clip: int | None = None) -> None:
         super().__init__(Path(path))
+        self.decisions: dict[tuple[int, int], str] = {}
         self._zip: zipfile.ZipFile | None = None
         try:
             try:
@@ -126,7 +127,9 @@ class NpzSource(FileSource):
             self.sensor = _checked_sensor(self._own_sensor(), sensor, str(path))
             self._admission = Admission(self.sensor)
             self._clips = self._own_clips(clip)
-            self.decisions = self._own_decisions()
+            if set(WINDOWS) <= self.names:
+                windows = [self._integers(name) for name in WINDOWS]
+                self.decisions = recorded_decisions(windows, str(path))
         except BaseException:
             self.close()
             raise
@@ -150,15 +153,6 @@ class NpzSource(FileSource):
         model = self._entry("model") if "model" in self.names else np.array("")
         name = str(model[()]) if model.dtype.kind == "U" and model.ndim == 0 else ""
         return Sensor(int(width.item()), int(height.item()), name)
-
-    def _own_decisions(self) -> dict[tuple[int, int], str]:
-        if not set(WINDOWS) <= self.names:
-            return {}
-        _, epochs, starts, _, decisions = (self._integers(name).tolist() for name in WINDOWS)
-        if any(not 0 <= d < len(DECISIONS) for d in decisions):
-            raise SourceError(f"{self.path}: window_decision: wanted 0 to {len(DECISIONS) - 1}")
-        rows = zip(epochs, starts, decisions, strict=False)
-        return {(epoch, start): why for epoch, start, d in rows if (why := DECISIONS[d])}
 
     def _own_clips(self, clip: int | None) -> list[tuple[int, int]] | None:
         """(start, stop) of the clips to read; None: the file is one stream."""

@@ -5,6 +5,7 @@ somebody shortens while we read it would end the process.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ class Stored:
         self._file.close()
 
 
-class FileSource:
+class FileSource(ABC):
     """Base of the file sources: they fill in `sensor`, `format`, `_admission` and `_packets`."""
 
     sensor: Sensor
@@ -73,8 +74,8 @@ class FileSource:
             if self._closed:
                 return
 
-    def _packets(self) -> Iterator[EventPacket]:
-        raise NotImplementedError
+    @abstractmethod
+    def _packets(self) -> Iterator[EventPacket]: ...
 
     def report(self) -> SourceReport:
         report = self._admission.report

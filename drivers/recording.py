@@ -161,6 +161,15 @@ def recorded_packets(
                 break
 
 
+def recorded_decisions(windows: list[NDArray[np.int64]], where: str) -> dict[tuple[int, int], str]:
+    """(epoch, start_us) of each skipped window -> why; `windows` in the order of WINDOWS."""
+    _, epochs, starts, _, decisions = (column.tolist() for column in windows)
+    if any(not 0 <= d < len(DECISIONS) for d in decisions):
+        raise SourceError(f"{where}: window_decision: wanted 0 to {len(DECISIONS) - 1}")
+    rows = zip(epochs, starts, decisions, strict=False)
+    return {(epoch, start): why for epoch, start, d in rows if (why := DECISIONS[d])}
+
+
 def check_marks(
     t: Times,
     x: Coordinates,

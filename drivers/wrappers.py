@@ -7,6 +7,7 @@ import itertools
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
@@ -21,7 +22,7 @@ PACED_SPAN_NS = 2_000_000  # wall time: a paced packet holds no more than this
 SLEEP_S = 0.5  # so that a close from another thread is noticed
 
 
-class Wrapper:
+class Wrapper(ABC):
     """Base: everything goes to the source inside; `events` and `packets` count what came out here."""
 
     def __init__(self, source: Source) -> None:
@@ -51,8 +52,8 @@ class Wrapper:
             if self._closed:
                 return
 
-    def _packets(self) -> Iterator[EventPacket]:
-        raise NotImplementedError
+    @abstractmethod
+    def _packets(self) -> Iterator[EventPacket]: ...
 
     def report(self) -> SourceReport:
         inner = self._source.report()

@@ -6,6 +6,7 @@ x (T, B, C, H, W), or (T, B, N) behind a linear layer. A gate's `score` is what 
 of, shaped to multiply x: TA (T, B, 1, ...), CA (1, B, C, 1, 1), SA (1, B, 1, H, W).
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -29,11 +30,11 @@ class SharedMLP(nn.Module):
         return torch.relu(v @ self.w0.T) @ self.w1.T
 
 
-class WindowGate(nn.Module):
+class WindowGate(nn.Module, ABC):
     """x times sigmoid(score(x))."""
 
-    def score(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def score(self, x: Tensor) -> Tensor: ...
 
     def gate(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.score(x))
