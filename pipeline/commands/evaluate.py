@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from spikeline.pipeline.commands.options import EngineName, Json, Model
 from spikeline.pipeline.commands.progress import clips_progress
@@ -79,22 +77,18 @@ def evaluate(
 
 
 def _print(package: Package, result: Evaluation) -> None:
-    console = Console()
-    facts: dict[str, Any] = result.as_dict(package.manifest.labels)
+    labels = package.manifest.labels
+    facts: dict[str, Any] = result.as_dict(labels)
     low, high = result.interval
-    console.print(
+    print(
         f"{package.manifest.name}: right on {result.accuracy:.1%} of {result.samples} simulated clips"
-        f" (95 % interval {low:.1%} to {high:.1%})",
-        highlight=False,
+        f" (95 % interval {low:.1%} to {high:.1%})"
     )
-    table = Table(box=None)
-    table.add_column("class", no_wrap=True, min_width=2 + max(map(len, package.manifest.labels)))
-    for name in ("right", *(str(i) for i in range(len(package.manifest.labels)))):
-        table.add_column(name, justify="right")
-    for i, (label, row) in enumerate(zip(package.manifest.labels, result.confusion.tolist(), strict=True)):
-        cells = [f"[bold]{n}[/]" if i == j else str(n or "·") for j, n in enumerate(row)]
-        table.add_row(f"{i} {label}", f"{facts['per_class'][label]:.0%}", *cells)
-    console.print(table)
+    width = max(map(len, labels)) + 4
+    print(f"{'class':{width}s}right" + "".join(f"{i:5d}" for i in range(len(labels))))
+    for i, (label, row) in enumerate(zip(labels, result.confusion.tolist(), strict=True)):
+        cells = "".join(f"{n or '.':>5}" for n in row)
+        print(f"{i:2d} {label:{width - 3}s}{facts['per_class'][label]:5.0%}{cells}")
     print(f"steps per sample   {result.steps}, of which {result.processed:.0%} were run")
     print(f"NASAR              {result.nasar:.4f} spikes per neuron and step")
     print("spikes per step    " + ", ".join(f"{k} {v:.0f}" for k, v in result.spikes.items()))
