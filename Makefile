@@ -32,4 +32,5 @@ $(VENV)/all: pyproject.toml $(VENV)/core
 	touch $@
 
 clean:
+	find . -path ./$(VENV) -prune -o -name '*.nb?' -print | xargs rm -f  # Numba's cache: it misses changes across files
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

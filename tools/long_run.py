@@ -1,4 +1,4 @@
-"""The suites that take hours: run each, print and keep one dated table.
+"""The suites that take many minutes: run each, print and keep one dated table.
 
     make test-long            -> docs/long-runs.md gets a row per suite
 

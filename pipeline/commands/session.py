@@ -60,10 +60,12 @@ class Session:
     ) -> None:
         self.source.__exit__(kind, error, trace)
         self.pipeline.finish()
-        if self.recorder:
-            self.recorder.close(self.pipeline.digests.full, self.source.report())
-        if self.announcer:
-            self.announcer.close(self)
+        try:
+            if self.recorder:
+                self.recorder.close(self.pipeline.digests.full, self.source.report())
+        finally:  # a full disk must not leave the listeners without a goodbye
+            if self.announcer:
+                self.announcer.close(self)
 
     def __iter__(self) -> Iterator[WindowResult]:
         live = self.source if isinstance(self.source, Queued) else None
