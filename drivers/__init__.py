@@ -10,13 +10,17 @@ from pathlib import Path
 
 from spikeline.drivers import uri as grammar
 from spikeline.drivers.chain import Chain
-from spikeline.drivers.detect import HEAD_BYTES, READABLE, detect
+from spikeline.drivers.detect import HEAD_BYTES, detect
+from spikeline.drivers.faults import OPTIONS as FAULT_OPTIONS
+from spikeline.drivers.faults import CutFile, Faulty, read_script
+from spikeline.drivers.formats import FORMATS, KNOWN, no_format, open_format, reader_of
 from spikeline.drivers.wrappers import Clip, Cut, Loop, Paced
 from spikeline.pipeline.events import Sensor, Source, SourceError
 
-__all__ = ["open_source", "source_kinds"]
+__all__ = ["open_source", "source_kinds", "base_of", "keeps_time"]
 
-WRAPPERS = {"cut": ("events",), "clip": ("start", "stop"), "loop": ("times",)}
+WRAPPERS = {"cut": ("events",), "clip": ("start", "stop"), "loop": ("times",), "fault": FAULT_OPTIONS}
+KEEP_TIME = ("camera", "dv", "udp", "zmq")  # their packets come when they are due
 NOT_YET = {
     "camera": "camera:[serial|model]",
     "udp": "udp://host:port",
@@ -29,7 +33,8 @@ SIMULATIONS = ("gesture",)
 def source_kinds() -> dict[str, str]:
     """What a URI's base can be, and the wrappers, each with a line for the help text."""
     return {
-        "FILE": "a recording: AEDAT4, .npy or .npz, by content",
+        "FILE": f"a recording, by its content: {KNOWN}",
+        "FILE?format=NAME": f"a recording as this format: {', '.join(sorted(FORMATS))}",
         "FILE.npz?clip=K": "clip K of a labelled set; without it each clip is an epoch",
         "GLOB": "several recordings in the order of their names, one epoch each",
         "-": "a recording from standard input",
@@ -38,6 +43,7 @@ def source_kinds() -> dict[str, str]:
         "cut(events=N)+SOURCE": "packets of at most N events",
         "clip(start=S;stop=S)+SOURCE": "only these seconds, from the first event on",
         "loop(times=N)+SOURCE": "N times, 0 for ever; each pass is a new epoch",
+        "fault(file=F.toml;seed=1)+SOURCE": "with faults on purpose: docs/faults.md",
     }
 
 
@@ -81,12 +87,25 @@ def open_source(
     return source
 
 
+def base_of(uri: str) -> str:
+    """A source's URI without its wrappers."""
+    return uri if os.path.exists(uri) else grammar.split_wrappers(uri, WRAPPERS)[1]
+
+
+def keeps_time(uri: str) -> bool:
+    """Whether the source's packets come when they are due, as from a camera."""
+    return not os.path.exists(uri) and grammar.scheme_of(base_of(uri)) in KEEP_TIME
+
+
 def _factory(uri: str, sensor: Sensor | None, stream: int | None) -> Callable[[], Source]:
     """The function that opens the URI, wrappers and all."""
     if os.path.exists(uri):
         return partial(_open_base, uri, sensor, stream)
     wrappers, base = grammar.split_wrappers(uri, WRAPPERS)
     factory: Callable[[], Source] = partial(_open_base, base, sensor, stream)
+    scripts = [read_script(options, f"{uri}: {name}") for name, options in wrappers if name == "fault"]
+    if cuts := [cut for script in scripts for cut in script.cuts]:
+        factory = partial(CutFile, base, cuts, partial(_open_base, sensor=sensor, stream=stream))
     for name, options in reversed(wrappers):
         where = f"{uri}: {name}"
         grammar.only(options, WRAPPERS[name], where)
@@ -95,6 +114,9 @@ def _factory(uri: str, sensor: Sensor | None, stream: int | None) -> Callable[[]
                 raise SourceError(f"{where}: no events; wanted cut(events=N)")
             events = grammar.whole(options, "events", 0, where)
             factory = partial(_around, factory, partial(Cut, events=events))
+        elif name == "fault":
+            wrap = partial(Faulty, script=scripts.pop(), keeps_time=grammar.scheme_of(base) in KEEP_TIME)
+            factory = partial(_around, factory, wrap)
         elif name == "clip":
             start_s = grammar.number(options, "start", 0.0, where)
             stop_s = grammar.number(options, "stop", 0.0, where) if "stop" in options else None
@@ -115,7 +137,7 @@ def _around(factory: Callable[[], Source], wrap: Callable[[Source], Source]) -> 
 
 
 def _repeatable(base: str, factory: Callable[[], Source]) -> Callable[[], Source]:
-    if base == "-" or base.endswith("+-"):
+    if base.rpartition("+")[2].partition("?")[0] == "-":
         raise SourceError("-: standard input can be read only once; a loop needs a file")
     return factory
 
@@ -123,8 +145,8 @@ def _repeatable(base: str, factory: Callable[[], Source]) -> Callable[[], Source
 def _open_base(base: str, sensor: Sensor | None, stream: int | None) -> Source:
     if os.path.exists(base):
         return _open_file(base, {}, sensor, stream)
-    if base == "-":
-        return _open_stdin(sensor, stream)
+    if base == "-" or base.startswith("-?"):
+        return _open_stdin(grammar.split_options(base[2:], "&", base), sensor, stream)
     scheme = grammar.scheme_of(base)
     if scheme in NOT_YET:
         raise SourceError(f"{base}: this version cannot open {NOT_YET[scheme]} sources yet")
@@ -136,14 +158,20 @@ def _open_base(base: str, sensor: Sensor | None, stream: int | None) -> Source:
     if question and "=" in query and os.path.exists(path):
         return _open_file(path, grammar.split_options(query, "&", base), sensor, stream)
     if glob.has_magic(base):
-        files = sorted(name for name in glob.glob(base, recursive=True) if os.path.isfile(name))
+        files, options = _matching(base), {}
+        if not files and question and "=" in query:
+            files, options = _matching(path), grammar.split_options(query, "&", base)
         if not files:
             raise SourceError(f"{base}: no file matches")
-        return Chain((name, partial(_open_file, name, {}, sensor, stream)) for name in files)
+        return Chain((name, partial(_open_file, name, options, sensor, stream)) for name in files)
     if scheme:
         known = ", ".join(sorted({*NOT_YET, "dv", "sim"}))
         raise SourceError(f"{base}: no such file, and no such kind of source: {scheme}; known are {known}")
     raise SourceError(f"{base}: no such file")
+
+
+def _matching(pattern: str) -> list[str]:
+    return sorted(name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
 
 
 def _open_file(name: str, options: dict[str, str], sensor: Sensor | None, stream: int | None) -> Source:
@@ -152,27 +180,28 @@ def _open_file(name: str, options: dict[str, str], sensor: Sensor | None, stream
     try:
         with open(name, "rb") as file:
             head = file.read(HEAD_BYTES)
+            found = detect(head, name, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise SourceError(f"{name}: cannot be read: {error.strerror or error}") from error
-    found = detect(head)
-    if found not in READABLE:
-        what = "is empty" if not head else f"is {found}" if found else "is in no format we know"
-        raise SourceError(f"{name}: {what}; this version reads AEDAT4, .npy and .npz")
-    grammar.only(options, ("clip",) if found == "npz" else (), name)
-    if stream is not None and found != "AEDAT4":
-        raise SourceError(f"{name}: stream {stream}: only AEDAT4 files have streams; this is {found}")
-    if found == "AEDAT4":
-        from spikeline.drivers.aedat4 import Aedat4Source
+    forced = options.get("format")
+    if forced is not None and forced not in FORMATS:
+        raise SourceError(f"{name}: format={forced}; choose from {', '.join(sorted(FORMATS))}")
+    if forced == "mcap" and found.format == "rosmcap":
+        forced = "rosmcap"  # one name for users; the content says whose
+    chosen = forced or found.format
+    if chosen is None:
+        raise no_format(name, "is empty" if not head else f"is {found.title or 'in no format we know'}")
+    if stream is not None:
+        if "stream" not in reader_of(chosen).OPTIONS:
+            raise SourceError(
+                f"{name}: stream {stream}: wanted AEDAT4 or another format with numbered streams; "
+                f"this is {FORMATS[chosen].title}"
+            )
+        options = {**options, "stream": str(stream)}
+    return open_format(name, chosen, sensor, options, forced=forced is not None or not found.sure)
 
-        return Aedat4Source(name, stream)
-    from spikeline.drivers.arrays import NpySource, NpzSource
 
-    if found == "npy":
-        return NpySource(name, sensor)
-    return NpzSource(name, sensor, grammar.whole(options, "clip", 0, name) if "clip" in options else None)
-
-
-def _open_stdin(sensor: Sensor | None, stream: int | None) -> Source:
+def _open_stdin(options: dict[str, str], sensor: Sensor | None, stream: int | None) -> Source:
     """All of standard input in a temporary file, which has no name any more once it is open."""
     if sys.stdin is None or sys.stdin.isatty():
         raise SourceError("-: standard input is a terminal; wanted a recording piped into it")
@@ -181,7 +210,7 @@ def _open_stdin(sensor: Sensor | None, stream: int | None) -> Source:
         with spool:
             while piece := sys.stdin.buffer.read(1 << 20):
                 spool.write(piece)
-        return _open_file(spool.name, {}, sensor, stream)
+        return _open_file(spool.name, options, sensor, stream)
     except SourceError as error:
         raise SourceError(str(error).replace(spool.name, "standard input")) from error
     except OSError as error:

@@ -6,7 +6,7 @@ somebody shortens while we read it would end the process.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -40,14 +40,22 @@ class Stored:
 
 
 class FileSource(ABC):
-    """Base of the file sources: they fill in `sensor`, `format`, `_admission` and `_packets`."""
+    """Base of the file sources: they fill in `sensor`, `format`, `_admission` and `_packets`.
+
+    The readers of `drivers.formats` are made by `Reader(path, sensor=..., options=...)`: the sensor that
+    the user named, and the options of the URI; `OPTIONS` names those it takes.
+    """
+
+    OPTIONS: tuple[str, ...] = ()
 
     sensor: Sensor
     format: str
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stored = Stored(path)
+    def __init__(
+        self, path: str | Path, *, sensor: Sensor | None = None, options: Mapping[str, str] | None = None
+    ) -> None:
+        self.path = Path(path)
+        self._stored = Stored(self.path)
         self._begun = False
         self._closed = False
         self._admission: Admission
@@ -80,6 +88,10 @@ class FileSource(ABC):
     def report(self) -> SourceReport:
         report = self._admission.report
         return replace(report, damage=list(report.damage))
+
+    def note(self, line: str) -> None:
+        """A finding about the file as a whole, among its damage."""
+        self._damaged(line)
 
     def _damaged(self, line: str) -> None:
         damage = self._admission.report.damage

@@ -92,6 +92,11 @@ class Chain:
         own = getattr(source, "decisions", {})
         self.decisions.update({(base + epoch, start): why for (epoch, start), why in own.items()})
 
+    @property
+    def held_ns(self) -> int:
+        """Of the source that is being read (see faults/)."""
+        return getattr(self._now, "held_ns", 0)
+
     def report(self) -> SourceReport:
         return sum_reports(self._past, SourceReport() if self._now is None else self._named_report(self._now))
 

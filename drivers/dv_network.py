@@ -26,10 +26,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikeline.drivers.aedat4 import MAX_SIDE, Aedat4Source
-from spikeline.drivers.aedat4_layout import MAGIC, MAX_HEADER, MAX_PACKET, Damage, Packet, read_header, walk
 from spikeline.drivers.arrival_clock import ArrivalClock
 from spikeline.drivers.base import Stored
+from spikeline.drivers.formats.aedat4 import MAX_SIDE, Aedat4Source
+from spikeline.drivers.formats.aedat4_layout import (
+    MAGIC,
+    MAX_HEADER,
+    MAX_PACKET,
+    Damage,
+    Packet,
+    read_header,
+    walk,
+)
 from spikeline.pipeline.events import RESET_BACK_US, Admission, EventPacket, Sensor, SourceError
 
 CONNECT_S = 2.0  # for the connection and the header together

@@ -1,4 +1,6 @@
-"""Our own recording form: an `.npz` with the events and one mark per packet.
+"""What is recorded, and where: an MCAP file (mcap_recorder.py) or, whole in memory first, an `.npz`.
+
+The `.npz` holds the events and one mark per packet:
 
     t, x, y, p                 the events, packet after packet
     width, height, model       the sensor
@@ -16,9 +18,9 @@ that contradict the events or the packet contract are refused by name, both writ
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,9 @@ from spikeline.pipeline.events import (
     SourceReport,
     Times,
 )
+
+if TYPE_CHECKING:
+    from spikeline.drivers.mcap_layout import Run
 
 MARKS = ("mark_stop", "mark_until_us", "mark_epoch", "mark_origin_us")
 WINDOWS = ("window_seq", "window_epoch", "window_start_us", "window_end_us", "window_decision")
@@ -53,6 +58,56 @@ def write_npz(path: str | Path, packets: Iterable[EventPacket], sensor: Sensor) 
     return recorder.close()
 
 
+class Recording(Protocol):
+    """What every recorder offers. `stopped`: "" while all is well, else one line that says why it gave up;
+    it raises nothing then, for what it records goes on."""
+
+    path: Path
+    stopped: str
+
+    def add(self, packet: EventPacket, arrival_ns: int | None = None) -> None: ...
+    def window(
+        self, seq: int, epoch: int, start_us: int, end_us: int, decision: str | None, **prediction: Any
+    ) -> None: ...
+    def close(
+        self,
+        digest: str = "",
+        report: SourceReport | None = None,
+        digest_input: str = "",
+        clean_up: Sequence[dict[str, Any]] = (),
+    ) -> int: ...
+
+
+def open_recorder(
+    path: str | Path,
+    sensor: Sensor,
+    *,
+    run: "Callable[[], Run] | None" = None,
+    report: Callable[[], SourceReport] | None = None,
+) -> Recording:
+    """A recorder by the name's ending: `.mcap` is written while things happen, `.npz` at the end.
+
+    run, report: what is recorded, and what its source has lost so far; see McapRecorder.
+    """
+    path = Path(path)
+    if path.suffix != ".mcap":
+        return Recorder(path, sensor)
+    check_target(path)
+    from spikeline.drivers.mcap_recorder import McapRecorder
+
+    return McapRecorder(path, sensor, run=run, report=report)
+
+
+def check_target(path: Path, *, overwrite: bool = False) -> None:
+    """Raise SourceError if the file cannot be made, or is there."""
+    if not path.parent.is_dir():
+        raise SourceError(f"{path}: its folder does not exist; make it first")
+    if path.is_dir() or (os.path.lexists(path) and not overwrite):
+        raise SourceError(f"{path}: exists already; choose another name")
+    if not os.access(path.parent, os.W_OK):
+        raise SourceError(f"{path}: its folder cannot be written to")
+
+
 class Recorder:
     """Packets and windows' decisions in memory, written whole by `close`: 13 bytes an event and some 500 a
     packet, a few gigabytes for an hour of a busy camera."""
@@ -60,22 +115,18 @@ class Recorder:
     def __init__(self, path: str | Path, sensor: Sensor, *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.sensor = sensor
+        self.stopped = ""
         if self.path.suffix != ".npz":
             raise SourceError(
-                f"{self.path}: a recording is an .npz file; found {self.path.suffix or 'no suffix'}"
+                f"{self.path}: a recording is an .mcap or .npz file; found {self.path.suffix or 'no suffix'}"
             )
-        if not self.path.parent.is_dir():
-            raise SourceError(f"{self.path}: its folder does not exist; make it first")
-        if self.path.is_dir() or (self.path.exists() and not overwrite):
-            raise SourceError(f"{self.path}: exists already; choose another name")
-        if not os.access(self.path.parent, os.W_OK):
-            raise SourceError(f"{self.path}: its folder cannot be written to")
+        check_target(self.path, overwrite=overwrite)
         self._columns: list[list[NDArray[Any]]] = [[np.empty(0, kind)] for kind in ("i8", "u2", "u2", "u1")]
         self._marks: list[tuple[int, int, int, int]] = []
         self._windows: list[tuple[int, int, int, int, int]] = []
         self._total = 0
 
-    def add(self, packet: EventPacket) -> None:
+    def add(self, packet: EventPacket, arrival_ns: int | None = None) -> None:
         """A packet as the pipeline got it; one before the first epoch says nothing and is left out."""
         if packet.epoch < 0:
             return
@@ -85,14 +136,23 @@ class Recorder:
         origin = NO_ORIGIN if packet.origin_us is None else packet.origin_us
         self._marks.append((self._total, packet.until_us, packet.epoch, origin))
 
-    def window(self, seq: int, epoch: int, start_us: int, end_us: int, decision: str | None) -> None:
-        """What was done with a window: None run, or why it was skipped."""
+    def window(
+        self, seq: int, epoch: int, start_us: int, end_us: int, decision: str | None, **prediction: Any
+    ) -> None:
+        """What was done with a window: None run, or why it was skipped. What was predicted is not kept."""
         self._windows.append((seq, epoch, start_us, end_us, DECISIONS.index(decision)))
 
-    def close(self, digest: str = "", report: SourceReport | None = None) -> int:
+    def close(
+        self,
+        digest: str = "",
+        report: SourceReport | None = None,
+        digest_input: str = "",
+        clean_up: Sequence[dict[str, Any]] = (),
+    ) -> int:
         """Write the file and return the number of events.
 
-        digest: of the predictions made live; report: what the live source lost, for the replay to say.
+        digest: of the predictions made live; report: what the live source lost, for the replay to say;
+        clean_up: what a model's clean-up did, which this form does not keep.
         """
         path = self.path
         t, x, y, p = (np.concatenate(column) for column in self._columns)

@@ -5,7 +5,7 @@ loop(times=3),clip(stop=2)+walk.aedat4    three times the first two seconds
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from spikeline.pipeline.events import SourceError
@@ -57,7 +57,7 @@ def scheme_of(base: str) -> str:
     return match.group(1) if match else ""
 
 
-def number(options: dict[str, str], key: str, default: float, where: str) -> float:
+def number(options: Mapping[str, str], key: str, default: float, where: str) -> float:
     if key not in options:
         return default
     try:
@@ -66,7 +66,7 @@ def number(options: dict[str, str], key: str, default: float, where: str) -> flo
         raise SourceError(f"{where}: {key}={options[key]}; wanted a number") from None
 
 
-def whole(options: dict[str, str], key: str, default: int, where: str) -> int:
+def whole(options: Mapping[str, str], key: str, default: int, where: str) -> int:
     if key not in options:
         return default
     try:
@@ -75,7 +75,14 @@ def whole(options: dict[str, str], key: str, default: int, where: str) -> int:
         raise SourceError(f"{where}: {key}={options[key]}; wanted a whole number") from None
 
 
-def only(options: dict[str, str], allowed: Collection[str], where: str) -> None:
+def choice(options: Mapping[str, str], key: str, allowed: Collection[str], where: str) -> str | None:
+    """The option's value, one of those allowed; None: not given."""
+    if key in options and options[key] not in allowed:
+        raise SourceError(f"{where}: {key}={options[key]}; choose from {', '.join(allowed)}")
+    return options.get(key)
+
+
+def only(options: Mapping[str, str], allowed: Collection[str], where: str) -> None:
     for key in options:
         if key not in allowed:
             wanted = f"choose from {', '.join(sorted(allowed))}" if allowed else "it takes none"

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikeline.models.neurons import STRICT, Neuron
+from spikeline.models.neurons import FLUSH, STRICT, Neuron
 
 KINDS = ("rect", "triangle", "atan", "sigmoid")
 
@@ -49,36 +49,77 @@ def coefficients(neuron: Neuron) -> Coefficients:
     )
 
 
-def spikes_over_time(x: Tensor, run: Tensor | None, neuron: Neuron, surrogate: str, width: float) -> Tensor:
-    """Currents x (T, B, ...) -> spikes (T, B, ...), from a zero membrane; run (T, B) bool or None for all."""
+def spikes_over_time(
+    x: Tensor,
+    run: Tensor | None,
+    neuron: Neuron,
+    surrogate: str,
+    width: float,
+    *,
+    detach: bool = False,
+    rate: Tensor | None = None,
+) -> Tensor:
+    """Currents x (T, B, ...) -> spikes (T, B, ...), from a zero membrane; run (T, B) bool or None for all.
+
+    detach: the spikes that reset the membrane carry no gradient. rate: PLIF's learned one, a scalar in the
+    place of the neuron's own; it gets its gradient.
+    """
     if run is None:
         run = torch.ones(x.shape[:2], dtype=torch.bool)
-    return _Spikes.apply(x, run, neuron, surrogate, width)
+    return _Spikes.apply(x, rate, run, neuron, surrogate, width, detach)
 
 
 class _Spikes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, run: Tensor, neuron: Neuron, surrogate: str, width: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        rate: Tensor | None,
+        run: Tensor,
+        neuron: Neuron,
+        surrogate: str,
+        width: float,
+        detach: bool,
+    ) -> Tensor:
         flat = _flat(x)
         u, s = np.empty_like(flat), np.zeros_like(flat)
         h = np.zeros(flat.shape[1:], flat.dtype)
+        ctx.by_rate = None
+        if rate is not None:
+            slopes = np.subtract(coefficients(_at(neuron, 1.0)), coefficients(_at(neuron, 0.0)))
+            ctx.by_rate, ctx.x = slopes.astype(flat.dtype), flat  # the coefficients are linear in it
+            neuron = _at(neuron, rate.item())
         numbers = np.array(coefficients(neuron), flat.dtype)
-        ctx.settings = (numbers, neuron["threshold"], KINDS.index(surrogate), width)
+        ctx.settings = (numbers, neuron["threshold"], KINDS.index(surrogate), width, detach)
         ctx.run = run.numpy()
         _forward(flat, ctx.run, numbers, flat.dtype.type(neuron["threshold"]), neuron.kind in STRICT, h, u, s)
         ctx.u, ctx.s = u, s
         return _shaped(s, x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        numbers, threshold, kind, width = ctx.settings
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        numbers, threshold, kind, width, detach = ctx.settings
         flat = _flat(grad)
         out = np.zeros_like(flat)
         gh = np.zeros(flat.shape[1:], flat.dtype)
         real = flat.dtype.type
         shape = (kind, real(width), real(np.pi / 2))  # all of one dtype, or Numba computes in float64
-        _backward(flat, ctx.run, numbers, real(threshold), *shape, ctx.u, ctx.s, gh, out)
-        return _shaped(out, grad), None, None, None, None
+        learns = ctx.by_rate is not None
+        scale = real(1) if learns else numbers[1]
+        _backward(
+            flat, ctx.run, numbers, real(threshold), *shape, ctx.u, ctx.s, gh, out, detach, scale, learns
+        )
+        by_rate = None
+        if learns:
+            found = _rate_gradient(out, ctx.run, numbers, ctx.by_rate, ctx.u, ctx.s, ctx.x, gh)
+            by_rate = torch.tensor(found, dtype=grad.dtype)
+            out *= numbers[1]
+            out[~ctx.run] = 0
+        return _shaped(out, grad), by_rate, None, None, None, None, None
+
+
+def _at(neuron: Neuron, rate: float) -> Neuron:
+    return Neuron(neuron.kind, tuple((dict(neuron.constants) | {"rate": rate}).items()))
 
 
 def _flat(x: Tensor) -> NDArray[Any]:
@@ -98,7 +139,7 @@ def _shaped(values: NDArray[Any], like: Tensor) -> Tensor:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _forward(x, run, numbers, threshold, strict, h, u, s):
-    """x, u, s (T, B, N); h (B, N) zeros; run (T, B)."""
+    """x, u, s (T, B, N); h (B, N) zeros; run (T, B). Into u at skipped steps: what the leak left."""
     a, b, c, p0, q0, p1, q1, d, e = numbers
     for t in range(x.shape[0]):
         for k in range(x.shape[1]):
@@ -111,29 +152,56 @@ def _forward(x, run, numbers, threshold, strict, h, u, s):
                     h[k, i] = p1 * v + q1 if fired else p0 * v + q0
             else:
                 for i in range(x.shape[2]):
-                    u[t, k, i] = 0
-                    h[k, i] = d * h[k, i] + e
+                    left = d * h[k, i] + e
+                    h[k, i] = 0 if abs(left) < FLUSH else left
+                    u[t, k, i] = h[k, i]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _backward(gs, run, numbers, threshold, kind, width, quarter_turn, u, s, gh, gx):
-    """Gradient of the loss by the currents, gx (T, B, N), from that by the spikes, gs (T, B, N)."""
-    a, b, _, p0, q0, p1, q1, d, _ = numbers
+def _backward(gs, run, numbers, threshold, kind, width, quarter_turn, u, s, gh, gx, detach, scale, keep):
+    """From the gradient of the loss by the spikes, gs (T, B, N), that by the potential u times `scale` into
+    gx (T, B, N); with scale b that is the one by the currents. keep: at skipped steps the gradient by the
+    membrane that the leak left, else 0. gh (B, N) zeros."""
+    a, _, _, p0, q0, p1, q1, d, _ = numbers
     for t in range(gs.shape[0] - 1, -1, -1):
         for k in range(gs.shape[1]):
             if run[t, k]:
                 for i in range(gs.shape[2]):
                     v, carried = u[t, k, i], gh[k, i]
                     by_u = p1 if s[t, k, i] > 0 else p0
-                    by_s = (p1 - p0) * v + (q1 - q0)
-                    g = carried * by_u + (gs[t, k, i] + carried * by_s) * _slope(
-                        v - threshold, kind, width, quarter_turn
-                    )
-                    gx[t, k, i] = b * g
+                    by_s = gs[t, k, i]
+                    if not detach:
+                        by_s += carried * ((p1 - p0) * v + (q1 - q0))
+                    g = carried * by_u + by_s * _slope(v - threshold, kind, width, quarter_turn)
+                    gx[t, k, i] = scale * g
                     gh[k, i] = a * g
             else:
                 for i in range(gs.shape[2]):
+                    if keep:
+                        gx[t, k, i] = gh[k, i]
                     gh[k, i] *= d
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _rate_gradient(g, run, numbers, by_rate, u, s, x, h):
+    """Gradient of the loss by PLIF's rate: by_rate holds the coefficients' derivatives, g what `_backward`
+    kept. h (B, N) is overwritten: membranes, from zero."""
+    _, _, _, p0, q0, p1, q1, _, _ = numbers
+    da, db, dc, _, _, _, _, dd, de = by_rate
+    total = 0.0
+    h[:] = 0
+    for t in range(g.shape[0]):
+        for k in range(g.shape[1]):
+            if run[t, k]:
+                for i in range(g.shape[2]):
+                    total += g[t, k, i] * (da * h[k, i] + db * x[t, k, i] + dc)
+                    v = u[t, k, i]
+                    h[k, i] = p1 * v + q1 if s[t, k, i] > 0 else p0 * v + q0
+            else:
+                for i in range(g.shape[2]):
+                    total += g[t, k, i] * (dd * h[k, i] + de)
+                    h[k, i] = u[t, k, i]
+    return total
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

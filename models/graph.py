@@ -8,14 +8,17 @@ wrong shape is a `GraphError` that names it.
 Axes: a step's input is a count frame (B, 2, H, W); shapes below leave out the batch axis B.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeline.models.gates import gate_states, rest
 from spikeline.models.neurons import Neuron, neuron
 from spikeline.models.operations import (
     GraphError,
@@ -26,22 +29,44 @@ from spikeline.models.operations import (
     join,
     tensor_roles,
 )
+from spikeline.models.shapes import Shape, node_shape
 
-__all__ = ["Graph", "GraphDocument", "GraphError", "Node", "Shape", "gates_of", "join"]
+__all__ = ["Graph", "GraphDocument", "GraphError", "Node", "Shape", "State", "gates_of", "join"]
 
-Shape = tuple[int, ...]
+if TYPE_CHECKING:
+    from spikeline.models.reference import FrameGateRun
+
 FORMS = ("step", "window")
 HORIZONS = ("endless", "tumbling")
+FRAME_GATE = "frame_gate"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An array carried from step to step: float32, zero at the start, shape without the batch axis.
+
+    idle: what a skipped step makes of it, (B, *shape) -> (B, *shape)
+    """
+
+    shape: Shape
+    idle: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class GraphDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The graph without its tensors, as it stands in a package's manifest."""
+    """The graph without its tensors, as it stands in a package's manifest.
+
+    form        step: one frame at a time; window: run layer by layer once `steps` frames are there
+    horizon     endless: nothing restarts; tumbling: everything starts anew after `steps` steps
+    steps       T
+    frame_gate  temporal attention on the frames themselves, which decides whether a frame is run at all
+    """
 
     form: str
     horizon: str
     steps: int
     input_shape: tuple[int, int, int]
     nodes: list[Node]
+    frame_gate: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +80,6 @@ class Graph:
         doc = self.document
         check_choice("form", doc.form, FORMS)
         check_choice("horizon", doc.horizon, HORIZONS)
-        if doc.form != "step":
-            raise GraphError("form 'window' is not run by this version; wanted 'step'")
         if doc.steps < 1:
             raise GraphError(f"steps must be at least 1, found {doc.steps}")
         if not doc.nodes or doc.nodes[0].op != "input" or doc.nodes[-1].op != "readout":
@@ -67,7 +90,7 @@ class Graph:
             if not np.isfinite(tensor).all():
                 raise GraphError(f"tensor {name}: found a value that is not finite")
         used: set[str] = set()
-        for node in doc.nodes:
+        for node in self._all_nodes:
             check_node(node)
             used.update(f"{node.name}.{role}" for role in tensor_roles(node))
         if extra := sorted(set(self.tensors) - used):
@@ -75,6 +98,32 @@ class Graph:
         if missing := sorted(used - set(self.tensors)):
             raise GraphError(f"tensor {missing[0]}: missing")
         _ = self.shapes
+        self._check_forms()
+
+    def _check_forms(self) -> None:
+        """A gate over a window needs a network that waits for it; a prefix starts anew with the window."""
+        doc = self.document
+        forms = [(node, attrs["form"]) for node in self._all_nodes for _, attrs in gates_of(node)]
+        for node, form in forms:
+            windowed = doc.form == "window" and node is not doc.frame_gate
+            if form == "window" and not windowed:
+                raise GraphError(f"node {node.name}: a gate over the window cannot run one step at a time")
+            if form not in ("window", "per-step") and windowed:
+                raise GraphError(f"node {node.name}: gate of form {form} in a network of form window")
+            if form == "prefix" and doc.horizon != "tumbling":
+                raise GraphError(f"node {node.name}: gate of form prefix; wanted the horizon tumbling")
+        if doc.form == "window" and doc.horizon != "tumbling":
+            raise GraphError(f"horizon {doc.horizon}: a network of form window is tumbling")
+        gate = doc.frame_gate
+        if gate is not None and (gate.name != FRAME_GATE or gate.attrs.get("kind") != "ta"):
+            raise GraphError(
+                f"frame_gate: found {gate.name}, {gate.attrs.get('kind')}; wanted {FRAME_GATE}, ta"
+            )
+
+    @property
+    def _all_nodes(self) -> list[Node]:
+        gate = self.document.frame_gate
+        return self.nodes if gate is None else [*self.nodes, gate]
 
     @property
     def nodes(self) -> list[Node]:
@@ -104,15 +153,20 @@ class Graph:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every node's output, without the batch axis."""
+        """Shape of every node's output at one step, without the batch axis."""
+        doc = self.document
         shapes: dict[str, Shape] = {}
-        for node in self.nodes:
+        for node in self._all_nodes:
             for name in node.inputs:
                 if name not in shapes:
                     raise GraphError(f"node {node.name}: input {name!r} is not an earlier node")
             if node.name in shapes:
                 raise GraphError(f"node {node.name}: the name stands twice")
-            shapes[node.name] = self._shape(node, [shapes[name] for name in node.inputs])
+            if node.op == "input":
+                shapes[node.name] = doc.input_shape
+            else:
+                inputs = [shapes[name] for name in node.inputs]
+                shapes[node.name] = node_shape(node, inputs, self.tensors, doc.steps)
         return shapes
 
     @cached_property
@@ -133,9 +187,62 @@ class Graph:
         return self.shapes[self.nodes[-1].name][0]
 
     @cached_property
-    def membranes(self) -> dict[str, Shape]:
-        """Name and shape of each membrane state, float32, zero at the start."""
-        return {f"{node.name}.h": self.shapes[node.name] for node, _ in self.neurons}
+    def states(self) -> dict[str, State]:
+        """What a step needs of the one before: membranes `<node>.h`, statistics of gates.
+
+        A network of form window keeps nothing between windows, and has none.
+        """
+        if self.document.form == "window":
+            return {}
+        neurons = {node.name: kind for node, kind in self.neurons}
+        states: dict[str, State] = {}
+        for node in self.nodes:
+            if node.op == "neuron":
+                states[f"{node.name}.h"] = State(
+                    self.shapes[node.name], self._membrane_idle(node, neurons[node.name])
+                )
+            if node.op == "gate":
+                states |= self._gate_states(node)
+        return states
+
+    def _membrane_idle(
+        self, node: Node, neuron: Neuron
+    ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        if node.attrs.get("idle", "leak") == "leak":
+            return neuron.idle
+        from spikeline.models.reference import membrane_idle  # which needs this module
+
+        return membrane_idle(self, node, neuron)
+
+    @cached_property
+    def frame_gate_states(self) -> dict[str, State]:
+        """What the frame gate carries from frame to frame."""
+        gate = self.document.frame_gate
+        return {} if gate is None else self._gate_states(gate)
+
+    def frame_gate_run(self) -> "FrameGateRun":
+        """The frame gate over one stream, in NumPy; call it with each frame."""
+        from spikeline.models.reference import FrameGateRun  # which needs this module
+
+        return FrameGateRun(self)
+
+    def _gate_states(self, node: Node) -> dict[str, State]:
+        tensors = {role: self.tensors[f"{node.name}.{role}"] for role in tensor_roles(node)}
+        shapes = gate_states(node.attrs, self.shapes[node.inputs[0]], tensors, self.steps)
+        return {
+            f"{node.name}.{role}": State(shape, rest(node.attrs, role, tensors))
+            for role, shape in shapes.items()
+        }
+
+    @cached_property
+    def dense_macs(self) -> dict[str, int]:
+        """Convolution or linear layer -> multiply-accumulates of a step at full input, taps on padding
+        included."""
+        return {
+            node.name: math.prod(self.tensor(node, "weight").shape[1:]) * math.prod(self.shapes[node.name])
+            for node in self.nodes
+            if node.op in ("conv", "linear")
+        }
 
     @cached_property
     def spiking(self) -> set[str]:
@@ -144,79 +251,9 @@ class Graph:
         for node in self.nodes:
             from_spikes = bool(node.inputs) and all(name in names for name in node.inputs)
             if (
-                node.op == "neuron"
+                (node.op == "neuron" and node.attrs.get("output", "spikes") == "spikes")
                 or (node.op == "pool" and node.attrs["kind"] == "max" and from_spikes)
                 or (node.op == "join" and node.attrs["kind"] != "membrane" and from_spikes)
             ):
                 names.add(node.name)
         return names
-
-    def _shape(self, node: Node, inputs: list[Shape]) -> Shape:
-        attrs = node.attrs
-        if node.op == "input":
-            return self.document.input_shape
-        x = inputs[0]
-        if node.op == "conv":
-            weight = self._shaped(node, "weight", (None, None, None, None))
-            _volume(node, x)
-            out, per_group, k, k2 = weight
-            if per_group * attrs["groups"] != x[0] or k != k2:
-                raise GraphError(f"{node.name}.weight: found {weight}, wanted {x[0]} input channels, square")
-            self._shaped(node, "bias", (out,))
-            return (out, *(_slots(node, n + 2 * attrs["padding"], k, attrs["stride"]) for n in x[1:]))
-        if node.op == "linear":
-            out, _ = self._shaped(node, "weight", (None, int(np.prod(x))))
-            self._shaped(node, "bias", (out,))
-            return (out,)
-        if node.op in ("affine", "layernorm"):
-            self._shaped(node, "scale", (x[0],))
-            self._shaped(node, "shift", (x[0],))
-            return x
-        if node.op == "pool":
-            _volume(node, x)
-            if attrs["kind"] == "global":
-                return (x[0],)
-            return (x[0], *(_slots(node, n, attrs["size"], attrs["stride"]) for n in x[1:]))
-        if node.op in ("neuron", "gate"):
-            for gate in gates_of(node):
-                self._gate_shapes(node, gate, x)
-            return x
-        if node.op == "join" and inputs[1] != x:
-            raise GraphError(f"node {node.name}: joins {inputs[0]} with {inputs[1]}; wanted equal shapes")
-        if node.op == "vote":
-            if len(x) != 1 or x[0] % attrs["size"]:
-                raise GraphError(f"node {node.name}: found {x}, wanted a multiple of {attrs['size']} values")
-            return (x[0] // attrs["size"],)
-        if node.op == "readout" and len(x) != 1:
-            raise GraphError(f"node {node.name}: found values of shape {x}, wanted one per class")
-        return x
-
-    def _gate_shapes(self, node: Node, gate: str, x: Shape) -> None:
-        _volume(node, x)
-        if gate == "ca":
-            hidden, _ = self._shaped(node, "ca.w0", (None, x[0]))
-            self._shaped(node, "ca.w1", (x[0], hidden))
-        else:
-            _, _, k, _ = self._shaped(node, "sa.weight", (1, 2, None, None))
-            if k % 2 == 0:
-                raise GraphError(f"{node.name}.sa.weight: found a {k} x {k} kernel, wanted an odd size")
-
-    def _shaped(self, node: Node, role: str, wanted: tuple[int | None, ...]) -> Shape:
-        shape = self.tensor(node, role).shape
-        if len(shape) != len(wanted) or any(
-            w is not None and n != w for n, w in zip(shape, wanted, strict=True)
-        ):
-            text = " x ".join("any" if w is None else str(w) for w in wanted)
-            raise GraphError(f"tensor {node.name}.{role}: found shape {shape}, wanted {text}")
-        return shape
-
-
-def _volume(node: Node, x: Shape) -> None:
-    if len(x) != 3:
-        raise GraphError(f"node {node.name}: its input has shape {x}, wanted (C, H, W)")
-
-
-def _slots(node: Node, n: int, size: int, stride: int) -> int:
-    if size > n:
-        raise GraphError(f"node {node.name}: a window of {size} does not fit into {n}")
-    return (n - size) // stride + 1

@@ -1,69 +1,56 @@
 """Torch network -> lowered graph: batch norm folded, every tensor named, nothing left of torch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spikeline.models.attention import ChannelAttention, SpatialAttention
-from spikeline.models.graph import Graph, GraphDocument, Node
-from spikeline.models.layers import SpikingLayer, Weighted
-from spikeline.models.masnn import ThreeLayer
-
-Tensors = dict[str, NDArray[np.float32]]
+from spikeline.models.operations import Node
 
 
-def lower(network: ThreeLayer, *, horizon: str = "endless") -> Graph:
-    """The graph of a trained network in evaluation mode (batch norm's running statistics)."""
-    config = network.config
-    nodes: list[Node] = []
-    tensors: Tensors = {}
-    attrs: dict[str, Any] = {"gain": float(config.gain)}
-    if config.clip is not None:
-        attrs["clip"] = float(config.clip)
-    nodes.append(Node("input", "input", [], attrs))
-    x = "input"
-    for name in network.shapes:
-        x = _lower_weighted(f"{name}.current", x, network.weights[name], nodes, tensors)
-        x = _lower_neurons(name, x, network.neurons[name], nodes, tensors)
-    if config.votes > 1:
-        nodes.append(Node("vote", "vote", [x], {"size": config.votes}))
-        x = "vote"
-    nodes.append(Node("readout", "readout", [x], {"kind": "mean"}))
-    document = GraphDocument("step", horizon, config.steps, (2, *config.grid), nodes)
-    return Graph(document, tensors)
+class Lowering:
+    """Nodes and tensors in the making; parts write themselves into it."""
 
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.arrays: dict[str, NDArray[np.float32]] = {}
 
-def _lower_weighted(name: str, x: str, module: Weighted, nodes: list[Node], tensors: Tensors) -> str:
-    weights, norm = module.weights, module.norm
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    tensors[f"{name}.weight"] = _array(weights.weight * scale.view(-1, *(1,) * (weights.weight.ndim - 1)))
-    tensors[f"{name}.bias"] = _array((weights.bias - norm.running_mean) * scale + norm.bias)
-    if isinstance(weights, nn.Conv2d):
+    def node(self, name: str, op: str, inputs: list[str], attrs: Mapping[str, Any]) -> str:
+        self.nodes.append(Node(name, op, inputs, dict(attrs)))
+        return name
+
+    def tensors(self, name: str, roles: Mapping[str, Tensor]) -> None:
+        for role, tensor in roles.items():
+            self.arrays[f"{name}.{role}"] = array(tensor)
+
+    def pool(
+        self, name: str, inputs: list[str], kind: str, size: int, stride: int | None = None, padding: int = 0
+    ) -> str:
+        attrs: dict[str, Any] = {"kind": kind, "size": size, "stride": size if stride is None else stride}
+        return self.node(name, "pool", inputs, attrs | ({"padding": padding} if padding else {}))
+
+    def weighted(self, name: str, inputs: list[str], weights: nn.Module, norm: nn.Module) -> str:
+        """A convolution or linear layer with the batch norm behind it folded in."""
+        weight, bias = folded(weights, norm)
+        self.tensors(name, {"weight": weight, "bias": bias})
+        if isinstance(weights, nn.Linear):
+            return self.node(name, "linear", inputs, {})
         attrs = {"stride": weights.stride[0], "padding": weights.padding[0], "groups": weights.groups}
-        nodes.append(Node(name, "conv", [x], attrs))
-    else:
-        nodes.append(Node(name, "linear", [x], {}))
-    if isinstance(module.pool, nn.AvgPool2d):
-        size = module.pool.kernel_size
-        nodes.append(Node(f"{name}.pool", "pool", [name], {"kind": "avg", "size": size, "stride": size}))
-        return f"{name}.pool"
-    return name
+        return self.node(name, "conv", inputs, attrs)
 
 
-def _lower_neurons(name: str, x: str, layer: SpikingLayer, nodes: list[Node], tensors: Tensors) -> str:
-    attrs: dict[str, Any] = {"kind": layer.neuron.kind, "constants": dict(layer.neuron.constants)}
-    for gate, module in layer.gates.items():
-        if isinstance(module, ChannelAttention):
-            tensors[f"{name}.ca.w0"] = _array(module.w0)
-            tensors[f"{name}.ca.w1"] = _array(module.w1)
-        elif isinstance(module, SpatialAttention):
-            tensors[f"{name}.sa.weight"] = _array(module.weight)
-        attrs.setdefault("refine", []).append(gate)
-    nodes.append(Node(name, "neuron", [x], attrs))
-    return name
+def folded(weights: Any, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer with its batch norm's running statistics in them, in float64."""
+    weight = weights.weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if weights.bias is None else weights.bias.detach().double()
+    if isinstance(norm, nn.Identity):
+        return weight, bias
+    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.bias.detach().double() - norm.running_mean.double() * scale
+    return weight * scale.view(-1, *(1,) * (weight.ndim - 1)), bias * scale + shift
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
+def array(tensor: Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)

@@ -1,148 +1,203 @@
-"""MA-SNN ("Attention Spiking Neural Networks"): the three-layer network for event frames.
+"""MA-SNN ("Attention Spiking Neural Networks") and TA-SNN for event frames.
 
-    3 x {conv 3x3 - batch norm - (average pool 2 from the second on) - LIF}
-    linear - batch norm - LIF - linear - batch norm - LIF
+    n x {conv 3x3 - batch norm - average pool - attention - LIF} - m x {linear - batch norm - TA - LIF}
 
-A step takes a count frame (B, 2, H, W) and gives the spikes of the last layer (B, K), or with
-`votes` > 1 the mean over the neurons of each class; a sample's score is their mean over T steps.
-With `attention="csa"` channel and spatial attention act on the membrane of each conv layer at each
-step, before it is thresholded (the paper's Activate-PRE form, Eq. 10-14), so the network stays exact
-one step at a time. At the paper's width and K = 11 it has 2,324,065 parameters without attention and
-106,763 neurons.
+A step gives the spikes of the last layer (B, K), or with `votes` > 1 the mean over each class's neurons.
+At the paper's width and K = 11 the three-layer network has 2,324,065 parameters without attention and
+106,763 neurons; at its released width the five-layer one 248,064 + K.
+
+Attention is named by its letters, always in the order t, c, s. The paper's form: TA on the current of
+the whole window, CA and SA on the membrane of each step before it is thresholded (Activate-PRE, Eq.
+10-14). The released code's: all three on the current, pooled over the window, and a ReLU behind them.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spikeline.models.attention import ChannelAttention, SpatialAttention
-from spikeline.models.layers import SpikingLayer, Weighted
+from spikeline.models.attention_settings import AttentionSettings
+from spikeline.models.gate_layer import GateLayer
+from spikeline.models.layers import SpikingLayer, Vote, Weighted
+from spikeline.models.network import Network
 from spikeline.models.neurons import neuron
-
-State = dict[str, Tensor]
-ATTENTION = ("none", "ca", "sa", "csa")
+from spikeline.models.registry import register
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreeLayerConfig:
-    """Sizes and constants; the defaults are the paper's for DVS128 Gesture (T 60, dt 15 ms)."""
+class MASNNSettings(AttentionSettings):
+    """Sizes and constants; the defaults are the paper's three-layer network for DVS128 Gesture."""
 
     classes: int = 11
     steps: int = 60
-    channels: tuple[int, int, int] = (64, 128, 128)
-    hidden: int = 256
+    channels: tuple[int, ...] = (64, 128, 128)
+    pools: tuple[int, ...] = (1, 2, 2)  # average pool of each conv layer
+    hidden: tuple[int, ...] = (256,)  # linear layers before the last
     votes: int = 1  # output neurons per class; more than one vote by their mean (as in PLIF-net)
     grid: tuple[int, int] = (32, 32)  # H, W of a frame
-    attention: str = "none"
-    ratio: int = 16  # channel attention: hidden = channels // ratio (16 follows from Table 5)
-    kernel: int = 7  # spatial attention
+    linear_attention: bool = True  # TA behind the linear layers too, where the letters contain t
+    input_attention: bool = False  # TA on the frames too (TA-SNN)
+    input_threshold: float | None = None  # which then drops frames of a gate below this, and keeps the others
+    input_discard: float = 0.0  # or drops this share of a window's frames (TA-SNN Eq. 7-8; form window)
     neuron: str = "lif_ma"
     constants: dict[str, float] = field(default_factory=dict)  # of the conv layers
     head_constants: dict[str, float] = field(default_factory=dict)  # of the linear layers
+    output: str = "spikes"  # or, of the analog LIAF neuron, "membrane" or "excess"
     gain: float = 1.0
     clip: float | None = None
     surrogate: str = "rect"
     surrogate_width: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.attention not in ATTENTION:
-            raise ValueError(f"attention must be one of {', '.join(ATTENTION)}, got {self.attention!r}")
-        if self.grid[0] % 4 or self.grid[1] % 4:
-            raise ValueError(f"grid must be a multiple of 4 both ways, got {self.grid}")
+        super().__post_init__()
+        if len(self.pools) != len(self.channels):
+            raise ValueError(f"wanted a pool for each of {len(self.channels)} conv layers, got {self.pools}")
         if self.steps < 1 or self.classes < 2 or self.votes < 1:
             raise ValueError(
                 f"wanted steps >= 1, classes >= 2, votes >= 1, got {self.steps}, {self.classes}, {self.votes}"
             )
+        drops = self.input_threshold is not None, self.input_discard != 0
+        if any(drops) and (all(drops) or not self.input_attention):
+            raise ValueError("input_threshold or input_discard: wanted one of them, with input_attention")
+        if self.input_discard and (self.form != "window" or not 0 < self.input_discard < 1):
+            raise ValueError(
+                f"input_discard is a share below 1 of a window, got {self.input_discard}, form {self.form}"
+            )
 
 
-class ThreeLayer(nn.Module):
-    """The network. `blocks` maps each layer's name to its weights and its neurons, in order."""
+def masnn(settings: MASNNSettings) -> Network:
+    """The network; layers are called conv1, ..., fc1, ..., what feeds them conv1_current, ..."""
+    s = settings
+    net = Network(grid=s.grid, steps=s.steps, gain=s.gain, clip=s.clip)
+    x = net.frames
+    if s.input_attention:
+        hard = {} if s.input_threshold is None else {"threshold": s.input_threshold}
+        hard |= {"discard": s.input_discard} if s.input_discard else {}
+        x = net.add("input_ta", s.input_gate(net.shapes[x], s.steps, **hard), x)
+    inputs = 2
+    for i, (channels, pool) in enumerate(zip(s.channels, s.pools, strict=True), 1):
+        name = f"conv{i}"
+        conv = nn.Conv2d(inputs, channels, 3, padding=1)
+        x = _layer(net, s, name, x, Weighted(conv, nn.BatchNorm2d(channels), pool), s.attention, s.constants)
+        inputs = channels
+    for i, units in enumerate((*s.hidden, s.classes * s.votes), 1):
+        linear = nn.Linear(_size(net, x), units)
+        letters = "t" if s.linear_attention and "t" in s.attention else "no"
+        weights = Weighted(linear, nn.BatchNorm1d(units))
+        x = _layer(net, s, f"fc{i}", x, weights, letters, s.head_constants)
+    if s.votes > 1:
+        net.add("vote", Vote(s.votes), x)
+    return net
 
-    def __init__(self, config: ThreeLayerConfig) -> None:
-        super().__init__()
-        self.config = config
-        H, W = config.grid
-        self.weights = nn.ModuleDict()
-        self.neurons = nn.ModuleDict()
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        inputs, pool = 2, 1
-        for i, channels in enumerate(config.channels, 1):
-            conv = nn.Conv2d(inputs, channels, 3, padding=1)
-            self._add(f"conv{i}", Weighted(conv, nn.BatchNorm2d(channels), pool), config.constants, channels)
-            H, W = H // pool, W // pool
-            self.shapes[f"conv{i}"] = (channels, H, W)
-            inputs, pool = channels, 2
-        features = inputs * H * W
-        for i, units in enumerate((config.hidden, config.classes * config.votes), 1):
-            linear = nn.Linear(features, units)
-            self._add(f"fc{i}", Weighted(linear, nn.BatchNorm1d(units)), config.head_constants)
-            self.shapes[f"fc{i}"] = (units,)
-            features = units
 
-    def _add(self, name: str, weights: Weighted, constants: dict[str, float], channels: int = 0) -> None:
-        config = self.config
-        gates: dict[str, nn.Module] = {}
-        if channels and "c" in config.attention.replace("none", ""):
-            gates["ca"] = ChannelAttention(channels, config.ratio)
-        if channels and "s" in config.attention.replace("none", ""):
-            gates["sa"] = SpatialAttention(config.kernel)
-        self.weights[name] = weights
-        self.neurons[name] = SpikingLayer(
-            neuron(config.neuron, **constants),
-            gates,
-            surrogate=config.surrogate,
-            width=config.surrogate_width,
+def _layer(
+    net: Network,
+    s: MASNNSettings,
+    name: str,
+    x: str,
+    weights: Weighted,
+    letters: str,
+    constants: dict[str, float],
+) -> str:
+    def neurons(refine: list[GateLayer]) -> SpikingLayer:
+        return SpikingLayer(
+            neuron(s.neuron, **constants),
+            refine,
+            surrogate=s.surrogate,
+            width=s.surrogate_width,
+            output=s.output,
         )
 
-    def init_state(self, batch: int = 1) -> State:
-        """Zero membranes, name -> (B, *layer shape)."""
-        like = next(self.parameters())
-        return {f"{name}.h": like.new_zeros((batch, *shape)) for name, shape in self.shapes.items()}
+    return s.layer(net, name, x, weights, letters, neurons)
 
-    def scale(self, frames: Tensor) -> Tensor:
-        """Counts to network input: min(gain * counts, clip)."""
-        x = frames.to(next(self.parameters()).dtype) * self.config.gain
-        return x if self.config.clip is None else x.clamp(max=self.config.clip)
 
-    def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
-        """One frame of counts (B, 2, H, W) -> output (B, K) and the next state."""
-        x = self.scale(frame)
-        after: State = {}
-        for name in self.shapes:
-            if name.startswith("fc"):
-                x = x.flatten(1)
-            x, after[f"{name}.h"] = self.neurons[name].step(self.weights[name](x), state[f"{name}.h"])
-        return self.vote(x), after
+def _size(net: Network, x: str) -> int:
+    size = 1
+    for n in net.shapes[x]:
+        size *= n
+    return size
 
-    def vote(self, x: Tensor) -> Tensor:
-        """Mean over the output neurons of each class, (..., K * votes) -> (..., K)."""
-        return x if self.config.votes == 1 else x.unflatten(-1, (-1, self.config.votes)).mean(-1)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames (T, B, 2, H, W) -> outputs (T, B, K), from a zero state, one step after another."""
-        state = self.init_state(frames.shape[1])
-        outputs = []
-        for frame in frames:
-            output, state = self.step(frame, state)
-            outputs.append(output)
-        return torch.stack(outputs)
+_SMALL: dict[str, Any] = {
+    "classes": 3,
+    "steps": 6,
+    "channels": (6, 8, 8),
+    "hidden": (10,),
+    "grid": (8, 12),
+    "t_ratio": 2,
+    "c_ratio": 2,
+    "kernel": 3,
+}
+_RELEASED: dict[str, Any] = {
+    "statistics": "pooled",
+    "place": "conv-post",
+    "relu": True,
+    "c_ratio": 8,
+    "kernel": 3,
+}
+_VARIANTS: tuple[dict[str, Any], ...] = (
+    {"attention": "no"},
+    {"attention": "no", "votes": 3, "output": "excess"},
+    *({"attention": letters} for letters in ("c", "s", "cs")),
+    *({"attention": letters, "form": "sliding"} for letters in ("t", "tc", "ts", "tcs")),
+    *({"attention": "tcs", "form": form} for form in ("window", "prefix")),
+    *({"attention": "cs", "channel": kind} for kind in ("eca", "simam")),
+    *({"attention": "tcs", "place": place} for place in ("conv-pre", "conv-post")),
+    *({"attention": "tcs", "form": form} | _RELEASED for form in ("window", "sliding", "prefix")),
+)
 
-    def over_time(
-        self, frames: Tensor, run: Tensor | None = None, *, bf16: bool = False
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training form of `forward`: layer by layer over all steps; also each layer's spikes.
-
-        run (T, B) bool: where False the stream idles that step. In evaluation mode it equals `forward`.
-        bf16: weights' products and batch norm in bfloat16; membranes stay float32.
-        """
-        x = self.scale(frames)
-        spikes: dict[str, Tensor] = {}
-        for name in self.shapes:
-            if name.startswith("fc"):
-                x = x.flatten(2)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                current = self.weights[name].over_time(x, run)
-            x = self.neurons[name](current.to(x.dtype), run)
-            spikes[name] = x
-        return self.vote(x), spikes
+register(
+    "masnn3",
+    MASNNSettings,
+    masnn,
+    paper="MA-SNN, Table 1",
+    about="three-layer attention SNN, 15 ms x 60 frames of 32 x 32",
+    variants=tuple(variant | _SMALL for variant in _VARIANTS),
+)
+register(
+    "masnn3-released",
+    MASNNSettings,
+    masnn,
+    paper="MA-SNN, released code for DVS128 Gesture",
+    about="the three-layer network with attention pooled over the window, before the neurons",
+    published=_RELEASED | {"attention": "tcs"},
+    variants=tuple(_SMALL | {"form": form} for form in ("window", "sliding", "prefix")),
+)
+register(
+    "masnn5-released",
+    MASNNSettings,
+    masnn,
+    paper="MA-SNN, released code for DVS128 Gait and CIFAR10-DVS",
+    about="five conv layers of 32 to 512 channels on 128 x 128 frames",
+    published=_RELEASED
+    | {
+        "attention": "tcs",
+        "channels": (32, 64, 128, 256, 512),
+        "pools": (2, 2, 2, 2, 4),
+        "grid": (128, 128),
+        "steps": 8,
+        "classes": 21,
+        "t_ratio": 2,
+        "surrogate_width": 0.5,
+    },
+    variants=(
+        _SMALL | {"channels": (4, 4, 6, 6, 8), "pools": (2, 1, 2, 1, 1), "form": "sliding"},
+        _SMALL | {"channels": (4, 4, 6, 6, 8), "pools": (2, 1, 2, 1, 1), "attention": "no"},
+    ),
+)
+register(
+    "tasnn",
+    MASNNSettings,
+    masnn,
+    paper="TA-SNN",
+    about="the three-layer network with TA of averages alone on every layer but the input",
+    published={"attention": "t", "pools_of_ta": "avg", "place": "conv-post", "t_ratio": 16},
+    variants=(
+        *(
+            _SMALL | {"form": form} | more
+            for form in ("window", "sliding", "prefix")
+            for more in ({}, {"input_attention": True}, {"input_attention": True, "input_threshold": 0.45})
+        ),
+        _SMALL | {"form": "window", "input_attention": True, "input_discard": 0.5},
+    ),
+)

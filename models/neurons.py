@@ -34,11 +34,13 @@ CONSTANTS: dict[str, dict[str, float]] = {
     # The same two with decay_input=False: the leak acts on the membrane, the input enters whole.
     "lif_sj_full": {"threshold": 1.0, "rate": 0.5, "v_reset": 0.0},
     "lif_sj_full_soft": {"threshold": 1.0, "rate": 0.5, "v_reset": 0.0},
+    # snnTorch's Leaky: a spike takes the threshold off the next step's membrane, which has leaked by then.
+    "lif_subtract": {"threshold": 1.0, "decay": 0.9},
     # Integrate and fire, no leak.
     "if": {"threshold": 1.0, "v_reset": 0.0},
 }
 SOFT = frozenset({"lif_sj_soft", "lif_sj_full_soft"})  # a spike takes the threshold off the membrane
-STRICT = frozenset({"lif_ms", "lif_gac"})  # these fire at u > threshold, the others at u >= threshold
+STRICT = frozenset({"lif_ms", "lif_gac", "lif_subtract"})  # fire at u > threshold, the others at u >= it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class Neuron:
 
     def __getitem__(self, name: str) -> Any:
         return dict(self.constants)[name]
+
+    @property
+    def strict(self) -> bool:
+        """Whether it spikes only above its threshold, not at it."""
+        return self.kind in STRICT
 
     def integrate(self, h: Any, x: Any) -> Any:
         """Membrane potential u (shape of `h`) after the input current `x`."""
@@ -75,6 +82,8 @@ class Neuron:
             return self["decay"] * u * (1 - s)
         if self.kind == "lif_gac":
             return (1 - s) * u
+        if self.kind == "lif_subtract":
+            return self["decay"] * u - s * self["threshold"]
         if self.kind in SOFT:
             return u - s * self["threshold"]
         return u * (1 - s) + self["v_reset"] * s

@@ -1,6 +1,6 @@
-"""Every operation of the lowered graph in plain NumPy: slow, obvious, the judge of the engines.
+"""The lowered graph in plain NumPy: slow, obvious, the judge of the engines.
 
-Arrays have a leading batch axis: images (B, C, H, W), vectors (B, N). `run_step` walks a graph once.
+Computed in a dtype of choice: float32 as served, float64 to judge rounding.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,127 +8,198 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from spikeline.models.graph import Graph, Node, gates_of, join
+from spikeline.models import evaluate
+from spikeline.models.arithmetic import adaptive_parts
+from spikeline.models.gate_scores import Setting
+from spikeline.models.gates import temporal_gate
+from spikeline.models.graph import Graph, Node
+from spikeline.models.neurons import Neuron
 
 Array = NDArray[Any]
 
 
+def initial_states(graph: Graph, batch: int, dtype: DTypeLike = np.float32) -> dict[str, Array]:
+    """Zeros for `batch` streams."""
+    return {name: np.zeros((batch, *state.shape), dtype) for name, state in graph.states.items()}
+
+
 def run_step(
-    graph: Graph, frames: NDArray[np.uint16], membranes: Mapping[str, Array]
+    graph: Graph,
+    frames: NDArray[np.uint16],
+    states: Mapping[str, Array],
+    position: NDArray[np.int64] | int = 0,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """One step of counts (B, 2, H, W) -> the output of every node, and the membranes to carry.
+    """One step of counts (B, 2, H, W) -> the output of every node, and the states to carry.
 
-    Computed in the dtype of the membranes (float32 as served, float64 to judge rounding).
+    position: steps since the reset, of each stream (B,) or of all. Computed in the dtype of the states,
+    float32 where there are none.
     """
-    dtype = next(iter(membranes.values())).dtype
-    neurons = {node.name: kind for node, kind in graph.neurons}
-    values: dict[str, Array] = {}
-    after: dict[str, Array] = {}
-    for node in graph.nodes:
-        inputs = [values[name] for name in node.inputs]
-
-        def tensor(role: str, node: Node = node) -> Array:
-            return graph.tensor(node, role).astype(dtype)
-
-        if node.op == "input":
-            x = frames.astype(dtype) * dtype.type(node.attrs["gain"])
-            values[node.name] = np.minimum(x, node.attrs["clip"]) if "clip" in node.attrs else x
-        elif node.op == "neuron":
-            kind = neurons[node.name]
-            u = kind.integrate(membranes[f"{node.name}.h"], inputs[0])
-            for gate in gates_of(node):
-                u = GATES[gate](u, tensor)
-            s = kind.fires(u).astype(dtype)
-            values[node.name] = s
-            after[f"{node.name}.h"] = kind.carry(u, s)
-        else:
-            values[node.name] = OPERATIONS[node.op](node, inputs, tensor)
-    return values, after
+    dtype = next((array.dtype for array in states.values()), np.dtype(np.float32))
+    every = np.broadcast_to(np.asarray(position, np.int64), len(frames))
+    return evaluate.run_step(NumPy(dtype), graph, _tensors(graph, dtype), frames.astype(dtype), states, every)
 
 
-def convolve(x: Array, weight: Array, stride: int, padding: int, groups: int = 1) -> Array:
-    """Cross-correlation of x (B, C, H, W) with weight (Cout, C / groups, k, k), zero padded."""
-    k = weight.shape[-1]
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    patches = sliding_window_view(x, (k, k), axis=(2, 3))[:, :, ::stride, ::stride]
-    parts = [
-        np.einsum("bchwij,ocij->bohw", patch, part, optimize=True)
-        for patch, part in zip(
-            np.split(patches, groups, axis=1), np.split(weight, groups, axis=0), strict=True
-        )
-    ]
-    return np.concatenate(parts, axis=1)
+def run_window(graph: Graph, frames: NDArray[np.uint16], dtype: DTypeLike = np.float32) -> dict[str, Array]:
+    """A window of counts (T, B, 2, H, W) -> the output (T, B, ...) of every node."""
+    T, B = frames.shape[:2]
+    counts = frames.reshape(T * B, *frames.shape[2:]).astype(dtype)
+    values = evaluate.run_window(NumPy(dtype), graph, _tensors(graph, dtype), counts)
+    return {name: value.reshape(T, B, *value.shape[1:]) for name, value in values.items()}
 
 
-def channel_attention(x: Array, tensor: Callable[[str], Array]) -> Array:
-    """x * sigmoid(W1 (relu(W0 avg) + relu(W0 max))), avg and max over (H, W); MA-SNN Eq. 11."""
-    w0, w1 = tensor("ca.w0"), tensor("ca.w1")
-    hidden = np.maximum(x.mean((2, 3)) @ w0.T, 0) + np.maximum(x.max((2, 3)) @ w0.T, 0)
-    return x * sigmoid(hidden @ w1.T)[:, :, None, None]
+def membrane_idle(graph: Graph, node: Node, neuron: Neuron) -> Callable[[Array], Array]:
+    """A skipped step of a layer whose gates act in it too, on its membrane (B, *shape)."""
+
+    def idle(h: Array) -> Array:
+        return evaluate.idle_membrane(NumPy(h.dtype), graph, _tensors(graph, h.dtype), node, neuron, h)
+
+    return idle
 
 
-def spatial_attention(x: Array, tensor: Callable[[str], Array]) -> Array:
-    """x * sigmoid(conv_k([avg, max])), avg and max over C, in that order; MA-SNN Eq. 12."""
-    weight = tensor("sa.weight")
-    planes = np.concatenate([x.mean(1, keepdims=True), x.max(1, keepdims=True)], axis=1)
-    return x * sigmoid(convolve(planes, weight, 1, weight.shape[-1] // 2))
+def _tensors(graph: Graph, dtype: DTypeLike) -> evaluate.Tensors:
+    return evaluate.Tensors(graph, lambda array: array.astype(dtype))
 
 
-def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+class NumPy:
+    """models/arithmetic.py on NumPy arrays of one dtype."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+
+    def mean(self, x: Array, axes: tuple[int, ...], keep: bool = False) -> Array:
+        return x.mean(axes, keepdims=keep)
+
+    def sum(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return x.sum(axes)
+
+    def amax(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return x.max(axes)
+
+    def relu(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    def sigmoid(self, x: Array) -> Array:
+        e = np.exp(-np.abs(x))  # of the smaller exponent, which cannot overflow
+        return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+    def sqrt(self, x: Array) -> Array:
+        return np.sqrt(x)
+
+    def maximum(self, a: Array, b: Array) -> Array:
+        return np.maximum(a, b)
+
+    def minimum(self, x: Array, most: float) -> Array:
+        return np.minimum(x, np.asarray(most, self._dtype))
+
+    def number(self, condition: Array) -> Array:
+        return condition.astype(self._dtype)
+
+    def at_least(self, x: Array, least: Array | float) -> Array:
+        return (x >= least).astype(self._dtype)
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        y = x @ weight.T
+        return y if bias is None else y + bias
+
+    def conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        stride: int = 1,
+        pads: tuple[int, int] = (0, 0),
+        groups: int = 1,
+    ) -> Array:
+        k = weight.shape[-1]
+        x = np.pad(x, ((0, 0), (0, 0), pads, pads))
+        patches = sliding_window_view(x, (k, k), axis=(2, 3))[:, :, ::stride, ::stride]
+        parts = [
+            np.einsum("bchwij,ocij->bohw", patch, part, optimize=True)
+            for patch, part in zip(
+                np.split(patches, groups, axis=1), np.split(weight, groups, axis=0), strict=True
+            )
+        ]
+        y = np.concatenate(parts, axis=1)
+        return y if bias is None else y + bias[:, None, None]
+
+    def pool(
+        self, x: Array, kind: str, size: int, stride: int, padding: int, shape: tuple[int, ...]
+    ) -> Array:
+        if kind == "adaptive":
+            rows, columns = (adaptive_parts(n, size) for n in shape[1:])
+            return np.stack(
+                [np.stack([x[:, :, a:b, c:d].mean((2, 3)) for c, d in columns], -1) for a, b in rows], 2
+            )
+        if padding:
+            side = ((padding, padding),) * 2
+            x = np.pad(x, ((0, 0), (0, 0), *side), constant_values=-np.inf)
+        patches = sliding_window_view(x, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
+        return patches.max((4, 5)) if kind == "max" else patches.mean((4, 5))
+
+    def flatten(self, x: Array) -> Array:
+        return x.reshape(len(x), -1)
+
+    def groups(self, x: Array, size: int, count: int) -> Array:
+        return x.reshape(len(x), count, size).mean(2)
+
+    def unsqueeze(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return np.expand_dims(x, axes)
+
+    def transpose(self, x: Array) -> Array:
+        return x.T
+
+    def concat(self, values: list[Array], axis: int = 1) -> Array:
+        return np.concatenate(values, axis)
+
+    def parts(self, x: Array, n: int) -> list[Array]:
+        return np.split(x, n)
+
+    def tail(self, x: Array) -> Array:
+        return x[:, 1:]
+
+    def rows(self, table: Array, position: NDArray[np.int64]) -> Array:
+        return table[np.minimum(position, len(table) - 1)]
+
+    def smallest(self, x: Array, k: int) -> Array:
+        return np.sort(x, 1)[:, k : k + 1]
+
+    def split(self, x: Array, steps: int, shape: tuple[int, ...]) -> Array:
+        return x.reshape(steps, -1, *shape)
+
+    def merge(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return x.reshape(-1, *shape)
 
 
-def _pool(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    (x,) = inputs
-    if node.attrs["kind"] == "global":
-        return x.mean((2, 3))
-    size, stride = node.attrs["size"], node.attrs["stride"]
-    patches = sliding_window_view(x, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
-    return patches.max((4, 5)) if node.attrs["kind"] == "max" else patches.mean((4, 5))
+class FrameGateRun:
+    """A graph's frame gate over one stream, in float64: its weight of each frame, in (0, 1).
 
+    It starts anew with the network: after T frames where that is tumbling.
+    """
 
-def _layernorm(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    (x,) = inputs
-    axes = tuple(range(1, x.ndim))
-    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    return _affine(node, [(x - mean) / np.sqrt(var + node.attrs["eps"])], tensor)
+    def __init__(self, graph: Graph) -> None:
+        node = graph.document.frame_gate
+        assert node is not None
+        self._graph = graph
+        tensors = evaluate.Tensors(graph, lambda array: array.astype(np.float64))
+        shape = graph.document.input_shape
+        self._setting = Setting(NumPy(np.float64), node.attrs, tensors.of(node), shape, graph.steps)
+        self._input = graph.nodes[0].attrs
+        self.reset()
 
+    def reset(self) -> None:
+        prefix = "frame_gate."
+        states = self._graph.frame_gate_states
+        self._states = {k.removeprefix(prefix): np.zeros((1, *s.shape)) for k, s in states.items()}
+        self._position = np.zeros(1, np.int64)
 
-def _affine(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    (x,) = inputs
-    return x * per_channel(tensor("scale"), x) + per_channel(tensor("shift"), x)
-
-
-def per_channel(values: Array, x: Array) -> Array:
-    """(C,) shaped to multiply x (B, C, ...)."""
-    return values.reshape(1, -1, *(1,) * (x.ndim - 2))
-
-
-def _conv(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    attrs = node.attrs
-    y = convolve(inputs[0], tensor("weight"), attrs["stride"], attrs["padding"], attrs["groups"])
-    return y + per_channel(tensor("bias"), y)
-
-
-def _linear(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    return inputs[0].reshape(len(inputs[0]), -1) @ tensor("weight").T + tensor("bias")
-
-
-def _vote(node: Node, inputs: list[Array], tensor: Callable[[str], Array]) -> Array:
-    return inputs[0].reshape(len(inputs[0]), -1, node.attrs["size"]).mean(2)
-
-
-GATES = {"ca": channel_attention, "sa": spatial_attention}
-OPERATIONS: dict[str, Callable[[Node, list[Array], Callable[[str], Array]], Array]] = {
-    "conv": _conv,
-    "linear": _linear,
-    "affine": _affine,
-    "layernorm": _layernorm,
-    "pool": _pool,
-    "gate": lambda node, inputs, tensor: GATES[node.attrs["kind"]](inputs[0], tensor),
-    "join": lambda node, inputs, tensor: join(node.attrs["kind"], *inputs),
-    "vote": _vote,
-    "readout": lambda node, inputs, tensor: inputs[0],
-}
+    def __call__(self, frame: NDArray[np.uint16]) -> float:
+        """The weight of the next frame (2, H, W)."""
+        if self._graph.tumbling and self._position[0] == self._graph.steps:
+            self.reset()
+        x = np.minimum(frame[None] * self._input["gain"], self._input.get("clip", np.inf))
+        gate, self._states = temporal_gate(self._setting, x, self._states, self._position)
+        self._position = self._position + 1
+        return float(gate[0])

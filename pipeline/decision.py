@@ -22,6 +22,9 @@ class Verdict(NamedTuple):
     segment: Segment | None
 
 
+UNDECIDED = Verdict(None, None, 0.0, None)  # while a network waits for the rest of its window
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecisionConfig:
     """threshold: 0..1, a score below it is no prediction; hold_us: how long a class must be the best."""

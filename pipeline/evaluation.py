@@ -1,23 +1,21 @@
 """Measure a model on labelled samples: accuracy with its interval, confusion, activity, energy.
 
 A sample is T frames from a zero state; its class is the best score after the last of them (the papers'
-`window` readout). Energy is arithmetic, not a measurement: 45 nm, 32 bit, 4.6 pJ per MAC and 0.9 pJ per
-AC (MA-SNN, SynA and GAC all use these figures).
+`window` readout). Energy has three columns; see energy.py.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeline.pipeline.energy import PowerMeter, Ran, paper_pj
 from spikeline.pipeline.engines import Engine
 
-MAC_PJ = 4.6
-AC_PJ = 0.9
 BATCH = 32
 
 Sample = tuple[NDArray[np.uint16], int]  # frames (T, 2, H, W), label
@@ -30,10 +28,15 @@ class Evaluation:
     confusion: NDArray[np.int64]
     neurons: dict[str, int]
     spikes: dict[str, float]  # per layer and step, over all steps; skipped ones count as 0
+    spikes_at: list[float]  # of the whole network at each step of a sample, 1..T
     synops: float  # per step
     mac: float  # per step
     steps: int  # per sample
     processed: float  # share of the steps that were run
+    layer_synops: dict[str, float]  # per step, of each layer that spikes feed
+    layer_mac: dict[str, int]  # per step that is run, of each layer that real values feed
+    ran: Ran  # per step, idle ones too
+    joules: float | None = None  # of all samples, as the processor's meter read them
 
     @property
     def samples(self) -> int:
@@ -54,9 +57,25 @@ class Evaluation:
         return sum(self.spikes.values()) / sum(self.neurons.values())
 
     @property
+    def nsar(self) -> list[float]:
+        """Spikes per neuron at each step of a sample (MA-SNN: network spiking activity rate); a network that
+        runs whole windows tells only their sum."""
+        return [spikes / sum(self.neurons.values()) for spikes in self.spikes_at]
+
+    @property
     def energy_uj(self) -> float:
         """Of one sample, by the papers' arithmetic: 4.6 pJ x MAC + 0.9 pJ x AC."""
-        return (MAC_PJ * self.mac + AC_PJ * self.synops) * self.steps * 1e-6
+        return paper_pj(self.mac, self.synops) * self.steps * 1e-6
+
+    @property
+    def energy_ran_uj(self) -> float:
+        """Of one sample, by the same figures, of all that the engine executed and moved."""
+        return self.ran.picojoules * self.steps * 1e-6
+
+    @property
+    def energy_measured_uj(self) -> float | None:
+        """Of one sample, the whole processor's; None where it has no meter that can be read."""
+        return None if self.joules is None else self.joules * 1e6 / self.samples
 
     def as_dict(self, labels: list[str]) -> dict[str, Any]:
         low, high = self.interval
@@ -70,40 +89,64 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "steps": self.steps,
             "processed_share": self.processed,
+            "nsar": self.nsar,
             "nasar": self.nasar,
             "nasar_processed": self.nasar / self.processed if self.processed else 0.0,
             "spikes_per_sample": sum(self.spikes.values()) * self.steps,
             "spikes_per_step": self.spikes,
             "synops_per_step": self.synops,
             "mac_per_step": self.mac,
+            "synops_per_layer": self.layer_synops,
+            "mac_per_layer": self.layer_mac,
+            "ran_per_step": asdict(self.ran),
             "energy_paper_uj": self.energy_uj,
+            "energy_ran_uj": self.energy_ran_uj,
+            "energy_measured_uj": self.energy_measured_uj,
         }
 
 
 def evaluate(
-    engine: Engine, samples: Iterable[Sample], *, skip_ratio: float = 0.0, rule: str = "idle", seed: int = 1
+    engine: Engine,
+    samples: Iterable[Sample],
+    *,
+    skip_ratio: float = 0.0,
+    gate_threshold: float | None = None,
+    rule: str = "idle",
+    seed: int = 1,
 ) -> Evaluation:
-    """Run every sample through the engine, in batches; each window is skipped with `skip_ratio`."""
+    """Run every sample through the engine, in batches.
+
+    Windows are skipped at random with `skip_ratio`, or where the frame gate lies under its threshold.
+    """
     graph = engine.graph
     rng = np.random.default_rng(seed)
     confusion = np.zeros((graph.classes, graph.classes), np.int64)
-    spikes = np.zeros(len(graph.layers))
-    synops = mac = run_steps = count = 0
+    spikes, at = np.zeros(len(graph.layers)), np.zeros(graph.steps)
+    synops = np.zeros(len(engine.meter.fed))
+    mac = run_steps = count = 0
     pending = iter(samples)
+    joules: float | None = 0.0
     while batch := list(islice(pending, BATCH)):
         frames = np.stack([frame for frame, _ in batch], 1)
         state = engine.init_state(len(batch))
+        gates = [graph.frame_gate_run() for _ in batch] if gate_threshold is not None else []
         result = None
-        for frame in frames:
+        meter = PowerMeter()
+        for t, frame in enumerate(frames):
             run = rng.random(len(batch)) >= skip_ratio
+            if gate_threshold is not None:
+                run = np.array([gate(f) >= gate_threshold for gate, f in zip(gates, frame, strict=True)])
             if rule == "zero":
                 result = engine.step(np.where(run[:, None, None, None], frame, np.uint16(0)), state)
             else:
                 result = engine.step(np.ascontiguousarray(frame), state, run)
             spikes += result.activity.spikes.sum(0)
-            synops += int(result.activity.synops.sum())
+            at[t] += result.activity.spikes.sum()
+            synops += result.activity.layer_synops.sum(0)
             mac += int(result.activity.mac.sum())
             run_steps += int(run.sum())
+        used = meter.joules()
+        joules = None if joules is None or used is None else joules + used
         assert result is not None
         for (_, label), scores in zip(batch, result.scores, strict=True):
             confusion[label, int(scores.argmax())] += 1
@@ -114,10 +157,19 @@ def evaluate(
         confusion,
         {name: int(np.prod(graph.shapes[name])) for name in graph.layers},
         dict(zip(graph.layers, (spikes / count).tolist(), strict=True)),
-        synops / count,
+        [] if engine.windowed else (at / confusion.sum()).tolist(),
+        float(synops.sum()) / count,
         mac / count,
         graph.steps,
         run_steps / count,
+        dict(zip(engine.meter.fed, (synops / count).tolist(), strict=True)),
+        engine.meter.layer_mac,
+        engine.ran(
+            1.0 if engine.windowed or rule == "zero" else run_steps / count,
+            mac / count,
+            float(synops.sum()) / count,
+        ),
+        joules,
     )
 
 

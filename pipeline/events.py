@@ -176,9 +176,11 @@ class Admission:
             yield from self.mark(until_us)
 
     def mark(self, until_us: int) -> Iterator[EventPacket]:
-        """The clock has reached `until_us` without further events."""
+        """The clock has reached `until_us` without further events; beyond JUMP_US ahead it is a new clock."""
         if self.epoch < 0:
             self._open_epoch()
+        if not self._first and until_us - self._last_us > JUMP_US:
+            self.new_epoch()
         if not self._first and until_us <= self._last_us:
             return
         self._first, self._last_us = False, until_us

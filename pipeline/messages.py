@@ -146,6 +146,13 @@ class EventAccount(Struct, frozen=True, kw_only=True):
         return self.received == out + self.unfinished + self.queued
 
 
+class StageAccount(Struct, frozen=True, kw_only=True):
+    """A clean-up stage with its settings, and how many of the events `filtered` it left out."""
+
+    stage: str
+    filtered: Count = 0
+
+
 class WindowAccount(Struct, frozen=True, kw_only=True):
     """closed = processed + gated + skipped + queued."""
 
@@ -164,10 +171,12 @@ class Status(Message, frozen=True, kw_only=True):
     sequences: dict[str, int]  # by kind, the seq its next message will have: shows a loss at the end
     events: EventAccount = EventAccount()
     windows: WindowAccount = WindowAccount()
+    clean_up: list[StageAccount] = []  # in the order of the stages
     rates: dict[str, float] = {}
     percentiles: dict[str, dict[str, float]] | None = None  # by stage, then p50, p90, p99, p99.9, max
     labels: list[str] = []
     digest: str | None = None  # over the predictions so far
+    recorder: str | None = None  # "recording", or why it has stopped; null without one
     version: str = ""
 
 

@@ -17,6 +17,8 @@ import msgspec
 import safetensors.numpy
 
 from spikeline.models.graph import Graph, GraphDocument, GraphError
+from spikeline.pipeline.clean_up_settings import CleanUpError
+from spikeline.pipeline.clean_up_settings import parse as parse_stages
 
 FORMAT = 1
 BLANK = "0" * 64
@@ -59,10 +61,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     labels: list[str]
     dt_us: int
     dt_range_us: tuple[int, int]
-    sensor: tuple[int, int]  # width, height of the training sensor, pixels
+    sensor: tuple[int, int]  # width, height of the training sensor behind the clean-up, pixels
     grid: tuple[int, int]  # width, height of the frame, cells
     fit: Literal["refuse", "crop", "pad", "scale"] = "refuse"  # policy for another sensor
-    clean_up: list[str] = []  # stages between source and slicer, none so far
+    clean_up: list[str] = []  # stages between source and slicer, in order, each as the command line says it
     polarity: Literal["off_on"] = "off_on"  # channel 0 OFF, 1 ON
     readout: Literal["window", "sliding", "ema"] = "sliding"
     threshold: float = 0.0  # a score below this is no prediction
@@ -193,8 +195,17 @@ def _check(manifest: Manifest, graph: Graph) -> None:
             manifest.skip is None or 0 <= manifest.skip.max_ratio < 1,
             "skip.max_ratio: wanted at least 0 and less than 1",
         ),
+        (
+            manifest.skip is None or manifest.skip.rule == "zero" or graph.document.form == "step",
+            "skip.rule idle: a network of form window cannot leave out a step; wanted zero",
+        ),
         (manifest.hold_us >= 0, f"hold_us: found {manifest.hold_us}, wanted at least 0"),
     ]
+    for stage in manifest.clean_up:
+        try:
+            checks.append((len(parse_stages(stage)) == 1, f"clean_up: found {stage!r}, wanted one stage"))
+        except CleanUpError as error:
+            raise PackageError(f"clean_up: {error}") from error
     for fits, message in checks:
         if not fits:
             raise PackageError(message)

@@ -1,6 +1,6 @@
 """Drive one source through one engine. Everything that infers goes through `Pipeline`.
 
-    packets -> slicer -> binner -> (skip rule) -> engine.step or idle -> decision -> result, digest
+    packets -> clean-up -> slicer -> binner -> (skip rule) -> engine.step or idle -> decision -> result
 
 The loop owns the network's state. Every window steps or idles, so sensor time always moves. A new
 epoch (clock reset, reconnect, next file) starts a new grid and resets the state.
@@ -14,11 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeline.models.graph import Graph
 from spikeline.pipeline.accounts import Accounts, Digests, Skipped
 from spikeline.pipeline.binning import Binner, pixel_map
-from spikeline.pipeline.decision import Decision, DecisionConfig, Segment
+from spikeline.pipeline.clean_up import CleanUp
+from spikeline.pipeline.clean_up_settings import chosen
+from spikeline.pipeline.decision import UNDECIDED, Decision, DecisionConfig, Segment
 from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.events import EventPacket, Sensor, clock_mark
+from spikeline.pipeline.gate import FrameGate, GateError, threshold_for
 from spikeline.pipeline.kernels import add_events, first_at_or_after
 from spikeline.pipeline.latency import LatencyBook, Stamps
 from spikeline.pipeline.package import Package
@@ -32,8 +36,8 @@ class PipelineError(ValueError):
 
 
 class Timing(NamedTuple):
-    """Host time spent on one window, nanoseconds: from taking up the packet that closes it to its frame,
-    deciding whether to run it, the network's step, deciding on a label."""
+    """Host time spent on one window, nanoseconds: from taking up the packet that closes it, over its
+    clean-up, to its frame, deciding whether to run it, the network's step, deciding on a label."""
 
     bin_ns: int
     gate_ns: int
@@ -81,6 +85,9 @@ class RunConfig:
     threshold: float | None = None
     hold_us: int | None = None
     hop_us: int = 0
+    gate: float = 0.0  # the share of windows that the model's frame gate is to skip, on its training data
+    gate_threshold: float | None = None  # or its threshold itself
+    clean: str = ""  # "A,B" clean-up instead of the model's, "+A,B" before it, "none"
 
 
 class Pipeline:
@@ -103,7 +110,8 @@ class Pipeline:
                 f"model {manifest.name} was not trained with skipped windows: serve every window"
             )
         self.package = package
-        pixels = pixel_map(sensor, manifest.sensor, manifest.grid, config.fit or manifest.fit)
+        self.clean_up = CleanUp(chosen(manifest.clean_up, config.clean), sensor)
+        pixels = pixel_map(self.clean_up.sensor, manifest.sensor, manifest.grid, config.fit or manifest.fit)
         graph = package.graph if pixels.gain == 1 else package.graph.with_input(gain=pixels.gain)
         self.engine: Engine = open_engine(config.engine, graph, config.readout or manifest.readout)
         threshold = manifest.threshold if config.threshold is None else config.threshold
@@ -120,6 +128,7 @@ class Pipeline:
         self.accounts = Accounts()
         self.digests = Digests()
         self._skip = skip
+        self.gate = _frame_gate(package, graph, config)
         self._zero_rule = manifest.skip is not None and manifest.skip.rule == "zero"
         self._zeros = np.zeros_like(self.binner.frame)
         self._warm_up()
@@ -135,7 +144,14 @@ class Pipeline:
         add_events(
             none.x, none.y, none.p, 0, 0, self.binner.cells, self._zeros[0].reshape(2, -1), self.binner.lost
         )
-        self.engine.step(self._zeros, self.engine.init_state())
+        state = self.engine.init_state()
+        for _ in range(self.engine.graph.steps if self.engine.windowed else 1):
+            self.engine.step(self._zeros, state)
+
+    @property
+    def skips(self) -> bool:
+        """Whether windows may be skipped."""
+        return self._skip is not None or self.gate is not None
 
     @staticmethod
     def now_ns() -> int:
@@ -153,6 +169,8 @@ class Pipeline:
         if packet.epoch != self.slicer.epoch:
             self._new_epoch()
         self.stamps.taken = time.monotonic_ns()
+        received, packet = len(packet), self.clean_up.clean(packet)
+        self.accounts.filtered += received - len(packet)
         for piece in self.slicer.push(packet):
             self.binner.add(packet, piece.start, piece.stop)
             self.pending += piece.stop - piece.start
@@ -185,20 +203,24 @@ class Pipeline:
         self.binner.clear()
         self.engine.reset(self.state)
         self.decision.reset()
+        if self.gate is not None:
+            self.gate.reset()
 
     def _step(self, window: Window, frame: NDArray[np.uint16]) -> WindowResult:
         stamps = self.stamps
-        skipped = self._skip(window, frame[0]) if self._skip else None
+        skipped = self.gate(window, frame[0]) if self.gate else None
+        if self._skip is not None:  # a recording's own decisions, or another rule, come before the gate's
+            skipped = self._skip(window, frame[0])
         self.hold("gate")
         stamps.gated = time.monotonic_ns()
-        if skipped and self._zero_rule:
+        if skipped and self._zero_rule and not self.engine.windowed:
             result = self.engine.step(self._zeros, self.state)
         else:
             result = self.engine.step(frame, self.state, [skipped is None])
         self.hold("infer")
         stamps.inferred = time.monotonic_ns()
         scores, activity = result.scores[0], result.activity
-        verdict = self.decision(scores, window.start_us, window.end_us)
+        verdict = self.decision(scores, window.start_us, window.end_us) if result.ready[0] else UNDECIDED
         synops = int(activity.synops[0])
         self.accounts.window(self.pending, skipped)
         self.digests.add(window, skipped, scores, activity.spikes[0], synops)
@@ -234,3 +256,20 @@ class Pipeline:
         )
         self.pending = 0
         return outcome
+
+
+def _frame_gate(package: Package, graph: Graph, config: RunConfig) -> FrameGate | None:
+    """The gate of the graph as it is served, counts scaled to this sensor, at the ratio or threshold asked
+    for; None where nothing is to be skipped."""
+    if config.gate == 0 and config.gate_threshold is None:
+        return None
+    manifest = package.manifest
+    if manifest.skip is None:
+        raise PipelineError(f"model {manifest.name} was not trained with skipped windows: serve every window")
+    try:
+        threshold = config.gate_threshold
+        if threshold is None:
+            threshold = threshold_for(manifest.gate_thresholds, config.gate)
+        return FrameGate(graph, threshold)
+    except GateError as error:
+        raise PipelineError(f"model {manifest.name}: {error}") from error

@@ -21,12 +21,13 @@ def small_graph(seed=0, *, refine=(), steps=4, horizon="endless", kind="lif_ma",
     def neurons(name, source, channels=0):
         attrs = {"kind": kind, "constants": dict(CONSTANTS[kind])}
         if refine and channels:
-            attrs["refine"] = list(refine)
+            attrs["refine"] = [{"kind": gate, "form": "per-step"} for gate in refine]
+            gate = f"{name}.refine"
             if "ca" in refine:
-                tensors[f"{name}.ca.w0"] = rng.normal(0, 0.5, (2, channels)).astype(np.float32)
-                tensors[f"{name}.ca.w1"] = rng.normal(0, 0.5, (channels, 2)).astype(np.float32)
+                tensors[f"{gate}.ca.w0"] = rng.normal(0, 0.5, (2, channels)).astype(np.float32)
+                tensors[f"{gate}.ca.w1"] = rng.normal(0, 0.5, (channels, 2)).astype(np.float32)
             if "sa" in refine:
-                tensors[f"{name}.sa.weight"] = rng.normal(0, 0.2, (1, 2, 3, 3)).astype(np.float32)
+                tensors[f"{gate}.sa.weight"] = rng.normal(0, 0.2, (1, 2, 3, 3)).astype(np.float32)
         return Node(name, "neuron", [source], attrs)
 
     weights("c1", 6, 2, 3, 3)

@@ -152,13 +152,13 @@ def refusals(folder):
     (folder / "odd.toml").write_text("[network]\nlayers = 4\n")
     return {
         "no such file": ("replay", folder / "none.npz", "--model", small),
-        "is in no format we know; this version reads AEDAT4": ("info", folder / "noise.xyz"),
+        "is in no format we know; this version reads AEDAT 1 to 4, ": ("info", folder / "noise.xyz"),
         "sensor is 100x64, the model was trained on 64x64: choose --fit crop or scale": (
             *("replay", folder / "other.npz", "--model", small),
         ),
         "broken.safetensors: damaged or changed": ("replay", events, "--model", broken),
         "no such file or shipped package": ("replay", events, "--model", "nothing"),
-        "wanted one of auto, onnx, torch": ("replay", events, "--model", small, "--engine", "brian"),
+        "wanted one of auto, onnx, torch, sparse": ("replay", events, "--model", small, "--engine", "brian"),
         "readout 'median': wanted window, sliding or ema": (
             *("replay", events, "--model", small, "--readout", "median"),
         ),
@@ -168,7 +168,7 @@ def refusals(folder):
         "its labels are not those of sim:gesture": ("evaluate", "--model", small),
         "no such file or shipped preset": ("train", "nothing"),
         "cut.toml": ("train", folder / "cut.toml"),
-        "odd.network.layers: unknown setting; choose from channels": ("train", folder / "odd.toml"),
+        "odd.network.layers: unknown setting; choose from name, settings": ("train", folder / "odd.toml"),
         "--split foo: choose from test, validation, train": ("evaluate", "--split", "foo"),
         "notes.txt: is in no format we know": ("info", folder / "notes.txt"),
         "events.npz": ("evaluate", "--clips", "12", "--cache", folder / "events.npz"),

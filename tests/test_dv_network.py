@@ -21,7 +21,7 @@ import test_sources
 from test_sources_writers import COMPRESSIONS, Events, aedat4, evts_payload, pieces, random_events
 
 from spikeline.drivers import open_source
-from spikeline.drivers.aedat4_layout import MAGIC
+from spikeline.drivers.formats.aedat4_layout import MAGIC
 from spikeline.drivers.recording import write_npz
 from spikeline.pipeline.events import Sensor, SourceError
 

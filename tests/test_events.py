@@ -191,3 +191,14 @@ def test_foreign_errors_become_one_line_and_interrupts_pass():
     assert str(foreign_error("a.dat", ValueError())) == "a.dat: ValueError"
     with pytest.raises(KeyboardInterrupt):
         foreign_error("a.dat", KeyboardInterrupt())
+
+
+def test_a_mark_far_ahead_is_a_new_clock_and_not_a_million_empty_windows():
+    admission = Admission(Sensor(4, 4))
+    marks = [*admission.mark(1_000), *admission.mark(1_000 + JUMP_US), *admission.mark(2_001 + 2 * JUMP_US)]
+    assert [(m.until_us, m.epoch) for m in marks] == [
+        (1_000, 0),
+        (1_000 + JUMP_US, 0),
+        (2_001 + 2 * JUMP_US, 1),
+    ]
+    assert admission.report.epochs == 2

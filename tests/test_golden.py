@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slow_vectors
 
 TOOLS = Path(__file__).parents[1] / "tools"
 DATA = Path(os.environ.get("SPIKELINE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -39,6 +40,31 @@ def write(folder, name="simam_a", *, lam=1e-3, **changes):
     path = folder / f"{name}.npz"
     np.savez(path, config_json=json.dumps({"lam": lam}), **({"x": x, "y": x * gate} | changes))
     return path
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "arrays"),
+    [
+        ("ma_tcsa_a", {}, slow_vectors.ma_tcsa(1)),
+        ("ma_tcsa_b", {}, slow_vectors.ma_tcsa(2, B=1, T=4, C=5, t_hidden=4, c_hidden=1, kernel=3)),
+        ("tasnn_tlayer_a", {}, slow_vectors.tasnn_tlayer(1)),
+        ("tasnn_tlayer_b", {}, slow_vectors.tasnn_tlayer(2, T=9, hidden=1)),
+        ("ta_prefix_a", {"fill": "mean"}, slow_vectors.ta_prefix(1)),
+        ("gac_gau_a", {}, slow_vectors.gac_gau(1)),
+        ("gac_gau_b", {}, slow_vectors.gac_gau(2, T=3, C=4, between=4, kernel=4, hidden=1)),
+        ("ms_block_a", {}, slow_vectors.ms_block(1)),
+        ("ms_block_b", {}, slow_vectors.ms_block(2, stride=1, channels=3)),
+        ("ms_block_c", {}, slow_vectors.ms_block(3, stride=1, channels=4)),
+    ],
+)
+def test_vectors_of_other_sizes_from_the_formulas(tool, tmp_path, name, settings, arrays):
+    path = tmp_path / f"{name}.npz"
+    np.savez(path, config_json=json.dumps(settings), **arrays)
+    report = tool.check(path)
+    assert report.passed, report.line()
+    arrays = arrays | {"y": arrays["y"] + 1e-4}
+    np.savez(path, config_json=json.dumps(settings), **arrays)
+    assert not tool.check(path).passed
 
 
 def test_a_vector_of_other_shapes_and_settings_passes(tool, tmp_path, capsys):

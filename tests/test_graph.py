@@ -5,11 +5,12 @@ import re
 import msgspec
 import numpy as np
 import pytest
+from gate_cases import gated_graph
 
 from spikeline.models import reference
 from spikeline.models.graph import Graph, GraphDocument, GraphError, Node
 from spikeline.models.neurons import CONSTANTS, FLUSH, neuron
-from spikeline.models.operations import GATE_TENSORS, OPERATIONS
+from spikeline.models.operations import OPERATIONS, OUTPUTS
 from spikeline.pipeline.engines import open_engine
 from spikeline.pipeline.engines.activity import Meter
 
@@ -34,6 +35,14 @@ def swapped(index, **fields):
         return nodes
 
     return change
+
+
+def refined(*gates):
+    return swapped(3, attrs={"kind": "lif_ma", "constants": {}, "refine": list(gates)})
+
+
+def gated(**attrs):
+    return swapped(1, op="gate", attrs=attrs)
 
 
 BAD = {
@@ -64,10 +73,30 @@ BAD = {
     "node n1: neuron lif_ma has no constant 'leak'": {
         "nodes": swapped(3, attrs={"kind": "lif_ma", "constants": {"leak": 0.1}})
     },
-    "node n1: gate: found 'ta', wanted one of ca, sa": {
-        "nodes": swapped(3, attrs={"kind": "lif_ma", "constants": {}, "refine": ["ta"]})
+    "node n1: refine: found 'ca', wanted attributes of a gate": {"nodes": refined("ca")},
+    "node n1: refine: found 'ta', wanted one of ca, sa": {"nodes": refined({"kind": "ta", "form": "prefix"})},
+    "node n1: refine: form: found 'sliding', wanted one of per-step": {
+        "nodes": refined({"kind": "ca", "form": "sliding"})
     },
-    "form 'window' is not run by this version": {"form": "window"},
+    "node n1: refine: a kind of gate stands twice": {
+        "nodes": refined({"kind": "ca", "form": "per-step"}, {"kind": "ca", "form": "per-step"})
+    },
+    "tensor n1.refine.sa.weight: missing": {"nodes": refined({"kind": "sa", "form": "per-step"})},
+    "node c1: gate ca has no attribute 'lam'": {"nodes": gated(kind="ca", form="per-step", lam=1.0)},
+    "node c1: attribute 'lam' is missing": {"nodes": gated(kind="simam", form="per-step")},
+    "node c1: form: found 'prefix', wanted one of per-step": {"nodes": gated(kind="eca", form="prefix")},
+    "node c1: found 1 inputs, wanted 2": {"nodes": gated(kind="gau", form="static")},
+    "node c1: found both threshold and discard": {
+        "nodes": gated(kind="ta", form="window", pools="avg", threshold=0.5, discard=0.5)
+    },
+    "node c1: discard 0.5 in form prefix; wanted 0 to below 1 of a window": {
+        "nodes": gated(kind="ta", form="prefix", pools="avg", discard=0.5)
+    },
+    "node c1: mode lif_time needs the score ta, found ca": {
+        "nodes": gated(kind="ia", form="prefix", score="ca", mode="lif_time")
+    },
+    "form: found 'later', wanted one of step, window": {"form": "later"},
+    "horizon endless: a network of form window is tumbling": {"form": "window"},
     "horizon: found 'forever', wanted one of endless, tumbling": {"horizon": "forever"},
     "steps must be at least 1, found 0": {"steps": 0},
 }
@@ -79,83 +108,120 @@ def test_a_graph_that_cannot_be_is_refused_by_name(message):
         changed(small_graph(), **BAD[message])
 
 
-def one_operation(op, attrs, shape, rng, spiking=False):
-    """A graph around one operation on inputs of `shape` (C, H, W), a neuron and a readout behind it."""
-    attrs = dict(attrs)
+PREFIX_TA = {"kind": "ta", "form": "prefix", "pools": "avg"}
+
+
+@pytest.mark.parametrize(
+    ("attrs", "form", "horizon", "message"),
+    [
+        (PREFIX_TA, "step", "endless", "node gate: gate of form prefix; wanted the horizon tumbling"),
+        (PREFIX_TA, "window", "tumbling", "node gate: gate of form prefix in a network of form window"),
+        (
+            PREFIX_TA | {"form": "window"},
+            "step",
+            "tumbling",
+            "node gate: a gate over the window cannot run one step at a time",
+        ),
+    ],
+)
+def test_a_gate_fits_the_form_of_its_network(attrs, form, horizon, message):
+    graph, _ = gated_graph(attrs)
+    with pytest.raises(GraphError, match=message):
+        changed(graph, form=form, horizon=horizon)
+
+
+def one_operation(op, attrs, shape, form="step"):
+    """A graph around one operation on inputs (C, H, W): its values are read, and spikes behind it."""
+    rng = np.random.default_rng(5)
     C = shape[0]
-    tensors = {}
-    for role in OPERATIONS[op].tensors:
-        sizes = {
-            "conv": {"weight": (4, C // attrs.get("groups", 1), 3, 3), "bias": (4,)},
-            "linear": {"weight": (5, int(np.prod(shape))), "bias": (5,)},
-        }.get(op, {"scale": (C,), "shift": (C,)})
-        tensors[f"x.{role}"] = rng.normal(0, 0.6, sizes[role]).astype(np.float32)
-    for role in GATE_TENSORS.get(attrs.get("kind"), ()) if op == "gate" else ():
-        size = {"ca.w0": (2, C), "ca.w1": (C, 2), "sa.weight": (1, 2, 3, 3)}[role]
-        tensors[f"x.{role}"] = rng.normal(0, 0.6, size).astype(np.float32)
-    inputs = ["input", "input"] if OPERATIONS[op].inputs == 2 else ["input"]
-    nodes = [Node("input", "input", [], {"gain": 0.37, "clip": 2.0}), Node("x", op, inputs, attrs)]
-    nodes.append(Node("flat", "linear", ["x"], {}))
-    document = GraphDocument("step", "endless", 3, shape, nodes)
-    size = int(np.prod(_shape_of(document, tensors)))
+    sizes = {
+        "conv": {"weight": (4, C // attrs.get("groups", 1), 3, 3), "bias": (4,)},
+        "linear": {"weight": (5, int(np.prod(shape))), "bias": (5,)},
+    }.get(op, {"scale": (C,), "shift": (C,)})
+    tensors = {
+        f"x.{role}": rng.normal(0, 0.6, sizes[role]).astype(np.float32) for role in OPERATIONS[op].tensors
+    }
+    tensors |= {"in.scale": np.full(C, 0.8, np.float32), "in.shift": np.full(C, -0.4, np.float32)}
+    inputs = ["in", "input"] if OPERATIONS[op].inputs == 2 else ["in"]
+    nodes = [
+        Node("input", "input", [], {"gain": 0.37, "clip": 2.0}),
+        Node("in", "affine", ["input"], {}),
+        Node("x", op, inputs, attrs),
+    ]
+    horizon = "tumbling" if form == "window" else "endless"
+    size = int(np.prod(_shape_of(shape, nodes, tensors)))
     tensors["flat.weight"] = rng.normal(0, 0.5, (6, size)).astype(np.float32)
     tensors["flat.bias"] = np.zeros(6, np.float32)
-    nodes = [*nodes, Node("n", "neuron", ["flat"], {"kind": "if", "constants": {}})]
     nodes += [
-        Node("vote", "vote", ["n"], {"size": 2}),
+        Node("flat", "linear", ["x"], {}),
+        Node("n", "neuron", ["flat"], {"kind": "if", "constants": {}}),
+        Node("both", "join", ["flat", "n"], {"kind": "membrane"}),
+        Node("vote", "vote", ["both"], {"size": 2}),
         Node("readout", "readout", ["vote"], {"kind": "mean"}),
     ]
-    return Graph(GraphDocument("step", "endless", 3, shape, nodes), tensors)
+    return Graph(GraphDocument(form, horizon, 5, shape, nodes), tensors)
 
 
-def _shape_of(document, tensors):
-    for features in range(1, 2_000):
-        probe = {
-            **tensors,
-            "flat.weight": np.zeros((1, features), np.float32),
-            "flat.bias": np.zeros(1, np.float32),
-        }
-        nodes = [*document.nodes, Node("readout", "readout", ["flat"], {"kind": "mean"})]
-        try:
-            return Graph(msgspec.structs.replace(document, nodes=nodes), probe).shapes["x"]
-        except GraphError:
-            continue
-    raise AssertionError("no shape")
+def _shape_of(shape, nodes, tensors):
+    """Of the last node, from the refusal of a readout that it does not fit."""
+    probe = [*nodes, Node("flat", "linear", [nodes[-1].name]), Node("readout", "readout", ["flat"], MEAN)]
+    flat = {"flat.weight": np.zeros((1, 1), np.float32), "flat.bias": np.zeros(1, np.float32)}
+    with pytest.raises(GraphError) as refusal:
+        Graph(GraphDocument("step", "endless", 3, shape, probe), tensors | flat)
+    return [int(re.search(r"wanted any x (\d+)", str(refusal.value))[1])]
 
 
-CASES = [
+MEAN = {"kind": "mean"}
+CELL = {"kind": "lif_sj", "constants": {"threshold": 0.3}}
+OPERATION_CASES = [
     ("conv", {"stride": 1, "padding": 1, "groups": 1}),
     ("conv", {"stride": 2, "padding": 0, "groups": 2}),
     ("affine", {}),
     ("layernorm", {"eps": 1e-5}),
     ("linear", {}),
     *[("pool", {"kind": kind, "size": 2, "stride": 2}) for kind in ("avg", "max", "global")],
+    ("pool", {"kind": "max", "size": 3, "stride": 2, "padding": 1}),
+    ("pool", {"kind": "avg", "size": 3, "stride": 1}),
+    *[("pool", {"kind": "adaptive", "size": size, "stride": 1}) for size in (3, 5)],
     *[("join", {"kind": kind}) for kind in ("or", "and", "iand", "add", "membrane")],
-    *[("gate", {"kind": kind}) for kind in GATE_TENSORS],
+    *[("neuron", CELL | {"output": output}) for output in OUTPUTS],
 ]
 
 
 @pytest.mark.parametrize(
-    ("op", "attrs"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
+    ("op", "attrs"),
+    OPERATION_CASES,
+    ids=lambda v: v if isinstance(v, str) else "-".join(str(value) for value in v.values()),
 )
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
 def test_every_operation_agrees_with_its_reference(op, attrs, engine):
+    """One step at a time, and layer by layer over a window: spikes equal, values within 1e-4."""
     rng = np.random.default_rng(5)
-    graph = one_operation(op, attrs, (2, 6, 7), rng)
-    runner = open_engine(engine, graph)
-    state = runner.init_state(2)
-    membranes = {name: np.zeros((2, *shape), np.float64) for name, shape in graph.membranes.items()}
-    for _ in range(5):
-        frames = rng.integers(0, 8, (2, 2, 6, 7)).astype(np.uint16)
-        values, membranes = reference.run_step(graph, frames, membranes)
-        runner.step(frames, state)
-        np.testing.assert_allclose(runner.snapshot(state)["n.h"], membranes["n.h"], rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(state.ring[:, -1], values["readout"].astype(np.float32))
+    frames = rng.integers(0, 8, (5, 2, 2, 6, 7)).astype(np.uint16)
+    stepwise, window = (one_operation(op, attrs, (2, 6, 7), form) for form in ("step", "window"))
+    whole = reference.run_window(window, frames, np.float64)
+    runner, over = open_engine(engine, stepwise), open_engine(engine, window)
+    state, filling = runner.init_state(2), over.init_state(2)
+    states = reference.initial_states(stepwise, 2, np.float64)
+    spikes = 0
+    for t, frame in enumerate(frames):
+        values, states = reference.run_step(stepwise, frame, states, t)
+        result, at_once = runner.step(frame, state), over.step(frame, filling)
+        for name, value in values.items():
+            np.testing.assert_allclose(whole[name][t], value, rtol=1e-12, atol=1e-12, err_msg=name)
+        fired = np.stack([(values[n] != 0).reshape(2, -1).sum(1) for n in stepwise.layers], 1)
+        np.testing.assert_array_equal(result.activity.spikes, fired)
+        np.testing.assert_allclose(runner.snapshot(state)["n.h"], states["n.h"], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(state.ring[:, -1], values["readout"], rtol=1e-4, atol=1e-4)
+        spikes = spikes + fired
+    np.testing.assert_array_equal(at_once.activity.spikes, spikes)
+    np.testing.assert_allclose(at_once.scores, result.scores, rtol=1e-4, atol=1e-4)
+    assert spikes.sum() > 0
 
 
 def test_every_operation_of_the_list_is_run_by_some_test():
-    covered = {op for op, _ in CASES} | {"input", "neuron", "vote", "readout"}
-    assert covered == set(OPERATIONS)
+    covered = {op for op, _ in OPERATION_CASES} | {"input", "vote", "readout"}
+    assert covered | {"gate"} == set(OPERATIONS)  # gates: tests/test_gates.py
 
 
 @pytest.mark.parametrize("kind", CONSTANTS)

@@ -304,7 +304,7 @@ def test_a_replay_reports_what_the_live_source_lost(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("here.aedat4", "a recording is an .npz file; found .aedat4"),
+        ("here.aedat4", "a recording is an .mcap or .npz file; found .aedat4"),
         ("none/run.npz", "its folder does not exist; make it first"),
         ("old.npz", "exists already; choose another name"),
         ("folder.npz", "exists already; choose another name"),

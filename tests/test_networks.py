@@ -1,160 +1,168 @@
-"""The torch networks: steps, samples and the lowered graph are one and the same."""
+"""The contract of every registered network, in every variant it lists: adding one adds no line here.
+
+Steps, samples and the lowered graph are one and the same; nothing of a later frame enters a causal
+network's output; one that needs the window says so.
+"""
 
 import numpy as np
 import pytest
 import torch
+from small_networks import BATCH, CASES, IDS, counts, frames_for, settings_of, small_network
 
 from spikeline.models import reference
-from spikeline.models.fused import coefficients, spikes_over_time
-from spikeline.models.layers import SpikingLayer
-from spikeline.models.lowering import lower
-from spikeline.models.masnn import ThreeLayer, ThreeLayerConfig
-from spikeline.models.neurons import CONSTANTS, neuron
-from spikeline.models.surrogate import WIDTHS
+from spikeline.models.gate_layer import GateLayer
+from spikeline.models.registry import build, networks
+from spikeline.pipeline.agreement import compare
+from spikeline.pipeline.engines import ENGINES, open_engine
 
-SMALL = {
-    "classes": 5,
-    "steps": 7,
-    "channels": (6, 8, 8),
-    "hidden": 12,
-    "grid": (8, 12),
-    "ratio": 2,
-    "kernel": 3,
-}
+every_network = pytest.mark.parametrize("case", CASES, ids=IDS)
 
 
-def network(attention="none", kind="lif_ma", **changes):
-    torch.manual_seed(3)
-    net = ThreeLayer(ThreeLayerConfig(**(SMALL | {"attention": attention, "neuron": kind} | changes)))
-    for weighted in net.weights.values():
-        torch.nn.init.constant_(weighted.norm.weight, 12.0 if attention != "none" else 1.5)
-    net.train()
-    for _ in range(10):  # running statistics that differ from those of a fresh batch norm
-        net.over_time(torch.poisson(torch.full((7, 4, 2, 8, 12), 0.5)))
-    return net.eval().double()
+def longer(net):
+    """More steps than T where the network takes them."""
+    return net.steps if net.tumbling else net.steps + 3
 
 
-def sample(steps=7, batch=3):
-    return torch.poisson(torch.full((steps, batch, 2, 8, 12), 0.6, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("attention", ["none", "ca", "sa", "csa"])
-@pytest.mark.parametrize("kind", CONSTANTS)
-def test_the_training_form_equals_forward_and_a_loop_of_steps(attention, kind):
-    net, frames = network(attention, kind), sample()
+@every_network
+def test_a_loop_of_steps_forward_and_the_training_form_are_the_same(case):
+    net = small_network(case)
+    frames = frames_for(net, longer(net))
     with torch.no_grad():
         whole = net(frames)
         layered, spikes = net.over_time(frames)
-        state = net.init_state(3)
+        torch.testing.assert_close(layered, whole, rtol=1e-10, atol=1e-12)
+        assert float(whole.std()) > 0
+        assert all(0.001 < float(s.mean()) < 0.999 for s in spikes.values()), "a layer is silent or always on"
+        if not net.causal:
+            return
+        state = net.init_state(BATCH)
         for frame, output in zip(frames, whole, strict=True):
             stepped, state = net.step(frame, state)
             assert torch.equal(stepped, output)
-    assert torch.equal(layered, whole)
-    assert 0.02 < float(spikes["conv1"].mean()) < 0.98
 
 
-@pytest.mark.parametrize("attention", ["none", "csa"])
-def test_random_skips_equal_steps_that_idle(attention):
-    net, frames = network(attention), sample()
-    run = torch.rand(7, 3, generator=torch.Generator().manual_seed(1)) < 0.6
+@every_network
+def test_what_comes_later_changes_nothing(case):
+    net = small_network(case)
+    frames = frames_for(net)
+    half = len(frames) // 2
+    other = torch.cat([frames[:half], frames_for(net, len(frames) - half, seed=7) * 3])
+    with torch.no_grad():
+        a, b = net.values(frames), net.values(other)
+    if net.causal:
+        assert all(torch.equal(a[name][:half], b[name][:half]) for name in a)
+        assert any(not torch.equal(a[name][half:], b[name][half:]) for name in net.layers or net.parts)
+    else:
+        with pytest.raises(ValueError, match=r"needs all \d+ steps .* causal forms are .*(prefix|sliding)"):
+            net.step(frames[0], net.init_state(BATCH))
+
+
+@every_network
+def test_skipped_steps_idle_in_training_as_in_service(case):
+    net = small_network(case)
+    frames = frames_for(net, longer(net))
+    run = torch.rand(len(frames), BATCH, generator=torch.Generator().manual_seed(1)) < 0.6
     with torch.no_grad():
         layered, _ = net.over_time(frames, run)
-        for b in range(3):
+        if not net.causal:  # its window has a frame without events there, and its output is left out
+            whole = net(frames * run[:, :, None, None, None])
+            assert torch.equal(layered, whole * run[:, :, None])
+            return
+        for b in range(BATCH):
             state = net.init_state(1)
-            for t in range(7):
+            for t, frame in enumerate(frames[:, b : b + 1]):
                 if run[t, b]:
-                    output, state = net.step(frames[t, b : b + 1], state)
-                    assert torch.equal(layered[t, b : b + 1], output)
+                    output, state = net.step(frame, state)
+                    torch.testing.assert_close(layered[t, b : b + 1], output, rtol=1e-10, atol=1e-12)
                 else:
-                    state = {k: net.neurons[k[:-2]].neuron.idle(h) for k, h in state.items()}
-                    assert not layered[t, b].any()
+                    state = net.idle(state)
 
 
-@pytest.mark.parametrize("attention", ["none", "ca", "sa", "csa"])
-@pytest.mark.parametrize("kind", ["lif_ma", "lif_sj"])
-def test_the_lowered_graph_gives_the_same_spikes(attention, kind):
-    """In float64, weights rounded to float32 on both sides."""
-    net, frames = network(attention, kind).float(), sample().float()
-    graph = lower(net)
-    membranes = {name: np.zeros((3, *shape), np.float32) for name, shape in graph.membranes.items()}
+@every_network
+def test_the_lowered_graph_is_the_network(case):
+    net = small_network(case)
+    graph = net.lower()
+    assert (graph.document.form == "step") == net.causal
+    frames = frames_for(net, longer(net))
     with torch.no_grad():
-        outputs, spikes = net.over_time(frames)
-    for t, frame in enumerate(frames):
-        values, membranes = reference.run_step(graph, frame.numpy().astype(np.uint16), membranes)
-        np.testing.assert_array_equal(values["readout"], outputs[t].numpy())
-        for name, fired in spikes.items():
-            np.testing.assert_array_equal(values[name], fired[t].numpy())
+        wanted = net(frames).numpy()
+    if net.causal:
+        states = reference.initial_states(graph, BATCH, np.float64)
+        outputs = []
+        for t, frame in enumerate(counts(frames)):
+            position = np.full(BATCH, t, np.int64)
+            values, states = reference.run_step(graph, frame, states, position)
+            outputs.append(values["readout"])
+    else:
+        outputs = reference.run_window(graph, counts(frames), np.float64)["readout"]
+    np.testing.assert_allclose(np.stack(outputs), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_published_sizes():
-    """MA-SNN Table 1: neurons; its released code: parameters, for 11, 20 and 21 classes."""
-    for classes, parameters in ((11, 2_324_065), (20, 2_326_396), (21, 2_326_655)):
-        net = ThreeLayer(ThreeLayerConfig(classes=classes))
-        assert sum(p.numel() for p in net.parameters()) == parameters
-        assert sum(int(np.prod(shape)) for shape in net.shapes.values()) == 106_752 + classes
-    plain = sum(p.numel() for p in ThreeLayer(ThreeLayerConfig()).parameters())
-    channel = sum(p.numel() for p in ThreeLayer(ThreeLayerConfig(attention="ca")).parameters())
-    assert channel - plain == 4_608  # Table 5, ratio 16
+@every_network
+def test_the_engines_agree(case):
+    net = small_network(case)
+    graph = net.lower()
+    torch_engine = open_engine("torch", graph)
+    for name in ENGINES:
+        if name != "torch":
+            other = open_engine(name, graph)
+            found = compare(torch_engine, other, counts(frames_for(net, 3 * net.steps, batch=1)))
+            assert found.differing == 0, f"{name}: {found.per_million:.2f} differing spikes per million"
+            assert found.agrees and found.spikes > 0
 
 
-def test_a_causal_network_ignores_later_frames():
-    net, frames = network("csa"), sample()
-    changed = frames.clone()
-    changed[4:] = changed[4:].flip(-1) * 3
-    with torch.no_grad():
-        a, b = net(frames), net(changed)
-    assert torch.equal(a[:4], b[:4])
-    assert not torch.equal(a[4:], b[4:])
+@every_network
+def test_training_reaches_every_weight(case):
+    net = build(case[0], **settings_of(case)).train()
+    outputs, spikes = net.over_time(frames_for(net).float())
+    (outputs.sum() + sum(s.sum() for s in spikes.values())).backward()
+    without = [name for name, p in net.named_parameters() if p.grad is None]
+    assert not without
 
 
-@pytest.mark.parametrize("kind", CONSTANTS)
-@pytest.mark.parametrize("surrogate", WIDTHS)
-@pytest.mark.parametrize("skips", [False, True])
-@pytest.mark.parametrize("shape", [(5,), (3, 2, 4)])
-def test_the_fused_layer_has_the_gradients_of_the_plain_one(kind, surrogate, skips, shape):
-    generator = torch.Generator().manual_seed(5)
-    layer = SpikingLayer(neuron(kind), surrogate=surrogate)
-    x = torch.randn(6, 3, *shape, dtype=torch.float64, generator=generator)
-    run = torch.rand(6, 3, generator=generator) < 0.7 if skips else None
-    weights = torch.randn(6, 3, *shape, dtype=torch.float64, generator=generator)
-    grads, outputs = [], []
-    for fused in (True, False):
-        current = x.clone().requires_grad_(True)
-        if fused:
-            s = spikes_over_time(current, run, layer.neuron, surrogate, layer.width)
-        else:
-            s = layer.plain(current, run)
-        (s * weights).sum().backward()
-        outputs.append(s.detach())
-        grads.append(current.grad)
-    assert torch.equal(outputs[0], outputs[1]) and outputs[0].any()
-    torch.testing.assert_close(grads[0], grads[1], rtol=1e-6, atol=1e-9)
-    assert grads[0].abs().max() > 0
+def test_forms_share_their_weights():
+    """So that one set of weights can be served, and fine-tuned, in another form."""
+    window = build("masnn3", **networks()["masnn3"].variants[0] | {"attention": "tcs", "form": "window"})
+    for form in ("sliding", "prefix"):
+        other = build("masnn3", **networks()["masnn3"].variants[0] | {"attention": "tcs", "form": form})
+        missing, unexpected = other.load_state_dict(window.state_dict(), strict=False)
+        assert not unexpected
+        assert all(name.endswith(("mean_avg", "mean_max")) for name in missing)
 
 
-@pytest.mark.parametrize("kind", CONSTANTS)
-def test_coefficients_are_the_formulas(kind):
-    rng = np.random.default_rng(0)
-    cell, k = neuron(kind), coefficients(neuron(kind))
-    for h, x in rng.normal(0, 1, (20, 2)):
-        u = cell.integrate(h, x)
-        assert u == pytest.approx(k.a * h + k.b * x + k.c)
-        assert cell.carry(u, 0.0) == pytest.approx(k.p0 * u + k.q0)
-        assert cell.carry(u, 1.0) == pytest.approx(k.p1 * u + k.q1)
-        assert cell.leak(h) == pytest.approx(k.d * h + k.e)
+@pytest.mark.parametrize("place", ["conv-pre", "conv-post", "activate-pre"])
+@pytest.mark.parametrize("name", ["masnn3", "masnn5"])
+def test_attention_has_every_place_at_its_published_size(name, place):
+    """Behind the frames of two channels, channel attention has one hidden unit."""
+    with torch.device("meta"):
+        net = build(name, attention="tcs", place=place)
+    if place == "conv-pre":
+        assert net.inputs["conv1_current"] == ("conv1_sa",)
+        assert net.part("conv1_ca").table["w0"].shape == (1, 2)
+        assert net.part("conv2_ca").table["w0"].shape[0] == net.shapes["conv1"][0] // 16
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"attention": "ta"}, "attention must be one of none, ca, sa, csa, got 'ta'"),
-        ({"grid": (30, 32)}, "grid must be a multiple of 4"),
-        ({"neuron": "brian"}, "neuron kind 'brian' is not known"),
-        ({"constants": {"leak": 1.0}}, "neuron lif_ma has no constant 'leak'"),
-        ({"attention": "ca", "ratio": 64}, "ratio 64 leaves no hidden unit of 6 channels"),
-        ({"attention": "sa", "kernel": 4}, "kernel must be odd, got 4"),
-    ],
-)
-def test_settings_that_cannot_be_name_the_value(changes, message):
-    with pytest.raises(ValueError, match=message):
-        ThreeLayer(ThreeLayerConfig(**(SMALL | changes)))
+def test_wrong_names_and_settings_are_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"network 'masnn9' is not known; choose from .*masnn3"):
+        build("masnn9")
+    with pytest.raises(ValueError, match="network masnn3 has no setting 'chanels'"):
+        build("masnn3", chanels=3)
+    with pytest.raises(ValueError, match="attention must be one of no, t"):
+        build("masnn3", attention="xyz")
+    for settings, message in (
+        ({"channels": 5}, r"network masnn3: channels must be tuple\[int, \.\.\.\], got 5"),
+        ({"channels": [4, 4.5, 4]}, "channels must be tuple"),
+        ({"grid": [32]}, r"grid must be tuple\[int, int\], got \(32,\)"),
+        ({"steps": "x"}, "steps must be int, got 'x'"),
+        ({"steps": True}, "steps must be int, got True"),
+        ({"clip": "x"}, r"clip must be float \| None, got 'x'"),
+        ({"constants": {"decay": "x"}}, r"constants must be dict\[str, float\]"),
+        ({"surrogate": "tanh"}, "surrogate must be one of rect, triangle, atan, sigmoid, got 'tanh'"),
+        ({"attention": "cs", "kernel": 4}, "kernel must be a positive odd number, got 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build("masnn3", **settings)
+    with pytest.raises(ValueError, match=r"pool4: a frame of \(3, 8, 8\) leaves \(512, 0, 0\)"):
+        build("staa-vgg13", grid=(8, 8))
+    with pytest.raises(ValueError, match="gate simam has no form 'window'; wanted per-step"):
+        GateLayer("simam", "window", (2, 4, 4), 5, lam=1e-4)

@@ -83,13 +83,13 @@ def test_streaming_equals_the_slow_reference_at_every_prefix(stream):
     t, x, y, p = stream
     until_us = int(t[-1]) + 10_000 if len(t) else 10_000
     _, results = played(packets_of(t, x, y, p, [], until_us, origin_us=0))
-    membranes = {name: np.zeros((1, *shape), np.float32) for name, shape in GRAPH.membranes.items()}
+    states = reference.initial_states(GRAPH, 1)
     outputs = []
     for seq, _, scores, _ in results:
         frame = np.zeros((1, 2, 16, 16), np.uint16)
         for i in np.flatnonzero((t >= seq * 10_000) & (t < (seq + 1) * 10_000)):
             frame[0, p[i], y[i] // 4, x[i] // 4] += 1
-        values, membranes = reference.run_step(GRAPH, frame, membranes)
+        values, states = reference.run_step(GRAPH, frame, states)
         outputs.append(values["readout"][0])
         np.testing.assert_allclose(scores, np.mean(outputs[-GRAPH.steps :], axis=0), atol=1e-6)
 
@@ -103,12 +103,12 @@ def test_ten_seconds_without_events_make_every_window_on_time(engine):
     ]
     # the last mark before 10 s stands at 9.996 s: 999 windows have ended by then
     assert [r[:2] for r in results] == [(k * 10_000, (k + 1) * 10_000) for k in range(999)]
-    membranes = {name: np.zeros((1, *shape), np.float32) for name, shape in GRAPH.membranes.items()}
+    states = reference.initial_states(GRAPH, 1)
     zeros = np.zeros((1, 2, 16, 16), np.uint16)
     for _, _, spikes in results:
-        values, membranes = reference.run_step(GRAPH, zeros, membranes)
+        values, states = reference.run_step(GRAPH, zeros, states)
         assert spikes == sum(int(values[layer].sum()) for layer in GRAPH.layers)
-    for name, h in membranes.items():
+    for name, h in states.items():
         np.testing.assert_allclose(pipeline.engine.snapshot(pipeline.state)[name], h, atol=1e-5)
 
 

@@ -28,6 +28,7 @@ URIS = {
         "recording.npz",
         "set.npz",
     ],
+    "FILE?format=NAME": ["lz4.aedat4?format=aedat4", "*.npz?format=npz"],
     "FILE.npz?clip=K": ["set.npz?clip=1"],
     "GLOB": ["*.aedat4"],
     "-": ["-"],
@@ -35,6 +36,11 @@ URIS = {
     "cut(events=N)+SOURCE": ["cut(events=7)+lz4.aedat4", "cut(events=100000)+recording.npz"],
     "clip(start=S;stop=S)+SOURCE": ["clip(start=0.02;stop=0.1)+none.aedat4", "clip(stop=0.05)+recording.npz"],
     "loop(times=N)+SOURCE": ["loop(times=3)+a.npz", "loop(times=2),cut(events=9)+*.aedat4"],
+    "fault(file=F.toml;seed=1)+SOURCE": [
+        "fault(drop=0.2;duplicate=0.1;reorder=0.3;drop_packets=0.1;seed=1)+lz4.aedat4",
+        "fault(jump_us=-400;unplug_s=0.02;at_s=0.03)+recording.npz",
+        "fault(cut_every=5000;cut_bytes=9)+none.aedat4",
+    ],
 }
 ELSEWHERE = {"dv://HOST:PORT": "test_dv_network.py"}  # live ones, which want somebody who sends
 READ = [uri for uris in URIS.values() for uri in uris]

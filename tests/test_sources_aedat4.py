@@ -19,7 +19,7 @@ from test_sources_writers import (
     random_events,
 )
 
-from spikeline.drivers.aedat4 import Aedat4Source
+from spikeline.drivers.formats.aedat4 import Aedat4Source
 from spikeline.pipeline.events import Sensor, SourceError
 
 SENSOR = Sensor(16, 12, "TEST")
@@ -71,11 +71,11 @@ def test_other_streams_and_empty_packets_are_passed_over(tmp_path, compression):
     got, report, _ = read(path)
     assert_same(joined(got), events)
     assert (report.packets, report.damage) == (2, [])
-    with Aedat4Source(path, stream=5) as source:
+    with Aedat4Source(path, options={"stream": "5"}) as source:
         assert source.sensor == Sensor(4, 4, "SMALL")
         assert list(source) == []
     with pytest.raises(SourceError, match=r"wanted events in stream 3 .*0 EVTS, 3 TRIG, 5 EVTS"):
-        Aedat4Source(path, stream=3)
+        Aedat4Source(path, options={"stream": "3"})
 
 
 def test_events_beyond_the_sensor_and_late_ones_are_refused_and_counted(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_sources_writers import DATA, labelled_set, random_events, records
 
-from spikeline.drivers.arrays import NpySource, NpzSource
+from spikeline.drivers.formats.arrays import NpySource, NpzSource
 from spikeline.pipeline.events import MAX_ABS_US, PACKET_EVENTS, Sensor, SourceError
 
 SENSOR = Sensor(16, 12)
@@ -50,7 +50,7 @@ def test_columns_are_taken_by_name_in_both_containers(tmp_path, dtype):
         for name in "txyp":
             array[name] = getattr(events, name)
     np.save(tmp_path / "a.npy", array)
-    assert joined(NpySource(tmp_path / "a.npy", SENSOR))[0] == expected
+    assert joined(NpySource(tmp_path / "a.npy", sensor=SENSOR))[0] == expected
     save_npz(tmp_path / "a.npz", **{name: array[name] for name in array.dtype.names})
     assert joined(NpzSource(tmp_path / "a.npz"))[0] == expected
 
@@ -58,7 +58,7 @@ def test_columns_are_taken_by_name_in_both_containers(tmp_path, dtype):
 def test_an_array_of_many_packets_is_read_piece_by_piece(tmp_path):
     events = random_events(2 * PACKET_EVENTS + 5)
     np.save(tmp_path / "a.npy", records(events))
-    with NpySource(tmp_path / "a.npy", SENSOR) as source:
+    with NpySource(tmp_path / "a.npy", sensor=SENSOR) as source:
         assert [len(packet) for packet in source] == [PACKET_EVENTS, PACKET_EVENTS, 5]
         assert source.report().bytes == (tmp_path / "a.npy").stat().st_size
 
@@ -141,7 +141,7 @@ def test_the_sensor_is_never_guessed(tmp_path):
     np.savez(tmp_path / "a.npz", **events._asdict())
     with pytest.raises(SourceError, match="--sensor WxH"):
         NpzSource(tmp_path / "a.npz")
-    with NpzSource(tmp_path / "a.npz", SENSOR) as source:
+    with NpzSource(tmp_path / "a.npz", sensor=SENSOR) as source:
         assert source.sensor == SENSOR
     np.savez(tmp_path / "b.npz", **events._asdict(), width=0, height=12)
     with pytest.raises(SourceError, match="0x12 pixels; wanted"):
@@ -157,13 +157,13 @@ def test_the_sensor_is_never_guessed(tmp_path):
 def test_an_array_without_names_is_refused(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(SourceError, match="wanted one structured array"):
-        NpySource(tmp_path / "a.npy", SENSOR)
+        NpySource(tmp_path / "a.npy", sensor=SENSOR)
 
 
 def test_objects_are_never_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"t": 1}], object), allow_pickle=True)
     with pytest.raises(SourceError, match="Python objects, which are never loaded"):
-        NpySource(tmp_path / "a.npy", SENSOR)
+        NpySource(tmp_path / "a.npy", sensor=SENSOR)
     zeros = np.zeros(1, np.uint16)
     np.savez(tmp_path / "a.npz", t=np.array([None], object), x=zeros, y=zeros, p=zeros, width=4, height=4)
     with pytest.raises(SourceError, match=r"entry t: .*Python objects"):
@@ -181,11 +181,11 @@ def test_each_clip_of_a_labelled_set_is_an_epoch_numbered_like_the_clip(tmp_path
         assert source.labels.tolist() == [4, 0, 1, 7, 2]
         assert [(packet.epoch, len(packet)) for packet in packets] == [(1, 30), (2, 30), (4, 30)]
         assert (source.report().epochs, source.report().refused) == (5, 0)
-    with NpzSource(path, clip=4) as source:
+    with NpzSource(path, options={"clip": "4"}) as source:
         (packet,) = source
         np.testing.assert_array_equal(packet.x, events.x[60:])
     with pytest.raises(SourceError, match="clip=5; wanted 0 to 4"):
-        NpzSource(path, clip=5)
+        NpzSource(path, options={"clip": "5"})
 
 
 @pytest.mark.parametrize("offsets", [[0, 50, 40], [-1, 90], [0, 91], [], [0.0, 90.0]])
@@ -211,14 +211,14 @@ def test_an_npy_file_cut_at_any_byte_keeps_its_whole_records(tmp_path):
         (tmp_path / "cut.npy").write_bytes(data[:cut])
         if cut < head:
             with pytest.raises(SourceError, match=r"cut\.npy"):
-                NpySource(tmp_path / "cut.npy", SENSOR)
+                NpySource(tmp_path / "cut.npy", sensor=SENSOR)
             continue
         whole = (cut - head) // size
-        (times, *_), report = joined(NpySource(tmp_path / "cut.npy", SENSOR))
+        (times, *_), report = joined(NpySource(tmp_path / "cut.npy", sensor=SENSOR))
         assert times == events.t[:whole].tolist()
         assert report.truncated and f"after {whole} of 20 records" in report.damage[0]
     (tmp_path / "long.npy").write_bytes(data + b"abc")
-    _, report = joined(NpySource(tmp_path / "long.npy", SENSOR))
+    _, report = joined(NpySource(tmp_path / "long.npy", sensor=SENSOR))
     assert not report.truncated and "bytes after the last record" in report.damage[0]
 
 
@@ -277,7 +277,7 @@ def test_declared_sizes_are_checked_before_memory_is_asked_for(tmp_path):
     np.save(tmp_path / "a.npy", records(random_events(3)))
     data = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "b.npy").write_bytes(data.replace(b"(3,), }" + b" " * 12, b"(3000000000000,), }"))
-    (times, *_), report = joined(NpySource(tmp_path / "b.npy", SENSOR))
+    (times, *_), report = joined(NpySource(tmp_path / "b.npy", sensor=SENSOR))
     assert len(times) == 3 and report.truncated
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikeline.drivers.arrays import NpzSource
+from spikeline.drivers.formats.arrays import NpzSource
 from spikeline.drivers.recording import MARKS, NO_ORIGIN, write_npz
 from spikeline.pipeline.events import PACKET_EVENTS, EventPacket, Sensor, SourceError
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sources_recording import plain, streams
 
-from spikeline.drivers.arrays import NpzSource
 from spikeline.drivers.chain import Chain
+from spikeline.drivers.formats.arrays import NpzSource
 from spikeline.drivers.recording import write_npz
 from spikeline.drivers.wrappers import PACED_SPAN_NS, Clip, Cut, Loop, Paced
 from spikeline.pipeline.events import EventPacket, Sensor, SourceError, clock_mark

@@ -19,6 +19,7 @@ from spikeline.pipeline.training.publish import make_package
 from spikeline.pipeline.training.settings import (
     AugmentConfig,
     DataConfig,
+    GateConfig,
     NetworkConfig,
     SkipConfig,
     TrainConfig,
@@ -27,9 +28,10 @@ from spikeline.pipeline.training.settings import (
 from helpers import small_graph
 
 CLIPS = ClipConfig(clips=24, duration_us=200_000, slice_us=25_000)
+SETTINGS = {"channels": (4, 4, 4), "hidden": (8,), "votes": 2, "surrogate": "atan", "surrogate_width": 2.0}
 CONFIG = TrainConfig(
     data=DataConfig(train_clips=24, duration_us=200_000, steps=4),
-    network=NetworkConfig(channels=(4, 4, 4), hidden=8, clip_counts=6.0, votes=2),
+    network=NetworkConfig(settings=SETTINGS, clip_counts=6.0),
     epochs=3,
     batch=8,
 )
@@ -126,9 +128,20 @@ def stop_after(n):
     return on_epoch
 
 
-@pytest.mark.parametrize("attention", ["none", "csa"])
-def test_a_resumed_run_ends_with_the_weights_of_one_not_stopped(clips, tmp_path, attention):
-    config = replace(CONFIG, network=replace(CONFIG.network, attention=attention, ratio=2, kernel=3))
+def with_network(config, **settings):
+    return replace(config, network=replace(config.network, settings=SETTINGS | settings))
+
+
+VARIANTS = {
+    "plain": CONFIG,
+    "attention": with_network(CONFIG, attention="cs", c_ratio=2, kernel=3),
+    "gate": replace(CONFIG, gate=GateConfig(form="sliding")),
+}
+
+
+@pytest.mark.parametrize("which", VARIANTS)
+def test_a_resumed_run_ends_with_the_weights_of_one_not_stopped(clips, tmp_path, which):
+    config = VARIANTS[which]
     whole = train(config, clips, clips, tmp_path / "whole")
     with pytest.raises(StoppedError):
         train(config, clips, clips, tmp_path / "parts", on_epoch=stop_after(1))
@@ -173,7 +186,7 @@ def test_training_learns_and_its_package_serves_what_was_trained(tmp_path):
         epochs=60,
         batch=12,
         rate=1e-2,
-        network=replace(CONFIG.network, channels=(8, 8, 8), hidden=32, votes=4),
+        network=with_network(CONFIG, channels=(8, 8, 8), hidden=(32,), votes=4).network,
         augment=AugmentConfig(shift=0, flip=False, keep_min=0.8, gain_max=1.0),
         spike_penalty=0.1,
     )

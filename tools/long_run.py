@@ -1,18 +1,21 @@
 """The suites that take many minutes: run each, print and keep one dated table.
 
-    make test-long            -> docs/long-runs.md gets a row per suite
+    make test-long                            -> docs/long-runs.md gets a row per suite
+    python tools/long_run.py killed_recorders -> only this suite
 
-Now: a simulated hour of camera through the shipped model without waiting (memory, state, digest), and
-ten thousand mutated model packages.
+Now: a simulated hour of camera through the shipped model without waiting (memory, state, digest), ten
+thousand mutated model packages and as many mutated recordings, two hundred killed recorders.
 """
 
 import datetime
 import platform
 import resource
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from long_recording import killed_recorders, mutated_recordings
 
 from spikeline.pipeline import open_pipeline
 from spikeline.pipeline.package import PackageError, find_package, parse
@@ -62,7 +65,10 @@ def mutated_packages(trials: int = 10_000) -> str:
 
 def main() -> None:
     rows = []
-    for suite in (mutated_packages, an_hour_of_camera):
+    suites = (mutated_packages, mutated_recordings, killed_recorders, an_hour_of_camera)
+    for suite in suites:
+        if len(sys.argv) > 1 and suite.__name__ not in sys.argv[1:]:
+            continue
         began = time.monotonic()
         figure = suite()
         date = datetime.date.today().isoformat()

@@ -17,13 +17,20 @@ COMMANDS = {
     "live": "Run a model on a camera, on the clock.",
     "replay": "Run a recording, or any source, through a model.",
     "demo": "Watch a simulated person being recognised, live, in the terminal.",
+    "record": "Keep a camera's packets in a file.",
+    "convert": "Write a recording as another format.",
     "info": "Say what a recording holds: events, span, digest.",
     "listen": "Print what a running pipeline publishes.",
     "models": "List the shipped models, or show one.",
     "evaluate": "Measure a model on held-out simulated people.",
+    "export": "Write a model as ONNX, NIR or its bare graph, and prove it equal.",
+    "import": "Take over a network from SpikingJelly, snnTorch or NIR.",
+    "prune": "Take shortcuts that never fire out of a model.",
     "train": "Train a network from a preset.",
     "bench": "Measure where the time goes.",
 }
+
+MODULES = {"import": "take_over"}  # where the command's name cannot be a function's
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -66,7 +73,8 @@ def _app(chosen: str) -> Callable[..., Any]:
     app.callback()(_version)
     for name, line in COMMANDS.items():
         if name == chosen:
-            command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+            module = MODULES.get(name, name)
+            command = getattr(importlib.import_module(f"{__name__}.{module}"), module)
             app.command(name, short_help=line)(command)
         else:
             app.command(name, short_help=line)(lambda: None)

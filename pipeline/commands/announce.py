@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 from spikeline.pipeline.messages import (
     Activity,
     Dropped,
+    Event,
     EventAccount,
     Frame,
     Latency,
     Prediction,
+    StageAccount,
     Status,
     WindowAccount,
 )
@@ -56,6 +58,10 @@ class Announcer:
             data = r.frame.astype("<u2").tobytes()
             bus.publish(Frame, **span, window=r.seq, channels=C, width=W, height=H, data=data)
 
+    def event(self, kind: str, text: str) -> None:
+        """Publish that something happened."""
+        self.publisher.publish(Event, **self._span, kind=kind, text=text)
+
     def tick(self, session: "Session") -> None:
         """Call often: a status each second, and the bus's own housekeeping."""
         now_ns = session.pipeline.now_ns()
@@ -89,9 +95,14 @@ class Announcer:
             windows=WindowAccount(
                 closed=a.windows, processed=a.windows_run, gated=a.windows_gated, skipped=a.windows_skipped
             ),
+            clean_up=[
+                StageAccount(stage=str(stage.settings), filtered=stage.filtered)
+                for stage in session.pipeline.clean_up.stages
+            ],
             percentiles=session.pipeline.latency.summary() if session.pipeline.latency else None,
             labels=session.package.manifest.labels,
             digest=session.pipeline.digests.full,
+            recorder=session.recorder_state,
         )
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from spikeline.pipeline.commands.live import ON_SCHEDULE, endless, latency_table
+from spikeline.drivers import keeps_time
+from spikeline.pipeline.commands.live import endless, latency_table
 from spikeline.pipeline.commands.options import EngineName, Json, Model
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, open_pipeline
 from spikeline.pipeline.commands.stopping import stopping
@@ -48,7 +49,7 @@ def bench(
         publish="tcp://127.0.0.1:*",
         live=True,
         delay_s=_delay(delay),
-        speed=0.0 if source.startswith(ON_SCHEDULE) else 1.0,
+        speed=0.0 if keeps_time(source) else 1.0,
         stop_s=seconds,
     )
     with session, stopping(session) as signals:

@@ -1,6 +1,7 @@
 """spikeline evaluate: measure a model on held-out simulated people."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from spikeline.pipeline.config import ConfigError
 from spikeline.pipeline.engines import open_engine
 from spikeline.pipeline.evaluation import Evaluation
 from spikeline.pipeline.evaluation import evaluate as measure
+from spikeline.pipeline.gate import threshold_for
 from spikeline.pipeline.package import Package, load_package
-from spikeline.pipeline.training.data import LABELS, ClipConfig, load_clips
+from spikeline.pipeline.training.data import LABELS, ClipConfig, ClipSet, load_clips
 
 SLICE_US = 25_000
 DURATION_US = 1_800_000
@@ -29,6 +31,13 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, validation or train people.")] = "test",
     seed: Annotated[int, typer.Option(help="Of the clips.")] = TEST_SEED,
     skip_ratio: Annotated[float, typer.Option(min=0, max=0.95, help="Skip this share of windows.")] = 0.0,
+    gate: Annotated[float, typer.Option(min=0, max=0.95, help="Skip by the model's frame gate.")] = 0.0,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="A vanilla model: also print r_EE, its energy over this one's.", show_default=False
+        ),
+    ] = "",
     cache: Annotated[Path, typer.Option(help="Where simulated clips are kept.")] = Path("runs/cache"),
     json: Json = False,
 ) -> None:
@@ -55,6 +64,7 @@ def evaluate(
         slice_us=math.gcd(SLICE_US, manifest.dt_us),
         duration_us=max(DURATION_US, package.graph.steps * manifest.dt_us),
         grid=manifest.grid,
+        clean_up=tuple(manifest.clean_up),
     )
     with clips_progress("simulating") as progress:
         data = load_clips(config, cache, progress=progress)
@@ -63,7 +73,11 @@ def evaluate(
     )
     rule = manifest.skip.rule if manifest.skip else "idle"
     runner = open_engine(engine, package.graph, "window")
-    result = measure(runner, samples, skip_ratio=skip_ratio, rule=rule)
+    if gate and skip_ratio:
+        raise ConfigError("--gate and --skip-ratio: wanted one of them")
+    threshold = threshold_for(manifest.gate_thresholds, gate) if gate else None
+    result = measure(runner, samples, skip_ratio=skip_ratio, gate_threshold=threshold, rule=rule)
+    gain = _gain(result, against, data, engine) if against else None
     if json:
         facts = {
             "model": manifest.name,
@@ -71,9 +85,23 @@ def evaluate(
             "engine": runner.name,
             "split": split,
         }
+        if gain is not None:
+            facts |= {"against": against, "r_ee": gain}
         print(msgspec.json.encode(facts | result.as_dict(manifest.labels)).decode())
     else:
         _print(package, result)
+        if gain is not None:
+            print(f"r_EE               {gain:.2f}: energy of {against} over this model's (paper arithmetic)")
+
+
+def _gain(result: Evaluation, against: str, data: ClipSet, engine: str) -> float:
+    """MA-SNN's r_EE: the paper energy of a sample in another network over that in this one."""
+    other = load_package(against)
+    windows = data.windows(other.manifest.dt_us, other.graph.steps)
+    vanilla = measure(
+        open_engine(engine, other.graph, "window"), ((f, int(data.labels[i])) for i, f in windows)
+    )
+    return vanilla.energy_uj / result.energy_uj
 
 
 def _print(package: Package, result: Evaluation) -> None:
@@ -92,6 +120,25 @@ def _print(package: Package, result: Evaluation) -> None:
     print(f"steps per sample   {result.steps}, of which {result.processed:.0%} were run")
     print(f"NASAR              {result.nasar:.4f} spikes per neuron and step")
     print("spikes per step    " + ", ".join(f"{k} {v:.0f}" for k, v in result.spikes.items()))
-    print(f"synops per step    {result.synops:,.0f} AC")
-    print(f"MAC per step       {result.mac:,.0f}")
-    print(f"energy per sample  {result.energy_uj:.2f} uJ (paper arithmetic: 4.6 pJ per MAC, 0.9 pJ per AC)")
+    print(f"synops per step    {result.synops:,.0f} AC, {_per_layer(result.layer_synops)}")
+    print(f"MAC per step       {result.mac:,.0f}, of one that is run {_per_layer(result.layer_mac)}")
+    measured = result.energy_measured_uj
+    print("energy per sample, three figures that say different things:")
+    print(
+        f"  paper            {result.energy_uj:,.2f} uJ, what spikes ask for: 4.6 pJ per MAC, 0.9 pJ per AC"
+    )
+    print(
+        f"  ran              {result.energy_ran_uj:,.2f} uJ, what the engine executed and moved, same figures"
+    )
+    print(
+        "  measured         "
+        + (
+            "absent: this machine has no power meter that can be read"
+            if measured is None
+            else f"{measured:,.0f} uJ, the whole processor's"
+        )
+    )
+
+
+def _per_layer(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {n:,.0f}" for name, n in counts.items()) or "none"

@@ -1,24 +1,50 @@
 """spikeline info FILE: what a recording holds."""
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import typer
 
 from spikeline.drivers import open_source
+from spikeline.drivers.mcap_layout import End, Run
+from spikeline.drivers.writers import Writer, open_writer
+from spikeline.pipeline.commands.convert import written
 from spikeline.pipeline.commands.options import Json, SensorSize, SourceArgument, exit_code, sensor_of
+from spikeline.pipeline.commands.recovery import losses, open_broken
+from spikeline.pipeline.config import ConfigError
 from spikeline.pipeline.events import Source
 
 
-def info(source: SourceArgument, sensor: SensorSize = "", json: Json = False) -> None:
+def info(
+    source: SourceArgument,
+    sensor: SensorSize = "",
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Read what is left of a broken file, and say how much is lost.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="With --recover: write it as this new file.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
     """Say what a recording holds: format, sensor, events, span, what was refused, digest.
+
+    With --recover, also of a file that cannot be opened otherwise, as far as anything in it makes sense.
 
     Example: spikeline info hand.aedat4 --json
     """
-    with open_source(source, sensor=sensor_of(sensor)) as opened:
-        facts = describe(opened)
+    if out is not None and not recover:
+        raise ConfigError(f"--out {out}: wanted with --recover; `spikeline convert` writes whole recordings")
+    size = sensor_of(sensor)
+    with open_broken(source, size) if recover else open_source(source, sensor=size) as opened:
+        facts = describe(opened, partial(open_writer, out, opened.sensor) if out else None)
+    facts |= recorded(opened)
+    if recover:
+        facts |= losses(source, opened.report())
     if json:
         print(msgspec.json.encode(facts).decode())
     else:
@@ -28,15 +54,28 @@ def info(source: SourceArgument, sensor: SensorSize = "", json: Json = False) ->
         raise typer.Exit(code)
 
 
-def describe(source: Source) -> dict[str, Any]:
-    """Read the source to its end. Times are absolute and unwrapped, microseconds.
+def recorded(source: Source) -> dict[str, Any]:
+    """Of a recording of ours, where it came from and what predicted; `predictions` is their digest."""
+    run: Run | None = getattr(source, "run", None)
+    end: End | None = getattr(source, "end", None)
+    if run is None:
+        return {}
+    return {
+        "recorded": run.source or None,
+        "model": run.model or None,
+        "predictions": (end and end.digest) or None,
+    }
+
+
+def describe(source: Source, opener: Callable[[], Writer] | None = None) -> dict[str, Any]:
+    """Read the source to its end, and write it if asked to. Times are absolute and unwrapped, microseconds.
 
     digest: SHA-256 of the SHA-256 digests of all t `<i8`, x `<u2`, y `<u2`, p `u1`, in that order.
     """
     hashes = [hashlib.sha256() for _ in range(4)]
     first = last = None
     on = events = 0
-    for packet in source:
+    for packet in source if opener is None else written(source, opener):
         if not len(packet):
             continue
         if first is None:

@@ -1,18 +1,27 @@
 """spikeline live SOURCE: a camera, on the clock."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from spikeline.pipeline.commands.options import EngineName, Json, Model, SensorSize, exit_code, sensor_of
-from spikeline.pipeline.commands.replay import line, print_json, window_object
+from spikeline.drivers import base_of, keeps_time
+from spikeline.pipeline.clean_up_settings import departure
+from spikeline.pipeline.commands.options import (
+    Clean,
+    EngineName,
+    Gate,
+    Json,
+    Model,
+    Record,
+    SensorSize,
+    say,
+    sensor_of,
+)
+from spikeline.pipeline.commands.replay import clean_up_lines, line, print_json, window_object
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
 from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.messages import DEFAULT_ENDPOINT
 from spikeline.pipeline.run import RunConfig
-
-ON_SCHEDULE = ("dv://", "udp://", "zmq://", "camera:")  # these keep time by themselves
 
 
 def live(
@@ -24,13 +33,13 @@ def live(
     fit: Annotated[
         str, typer.Option(help="For another sensor: refuse, crop, pad or scale.", show_default="the model's")
     ] = "",
+    clean: Clean = "",
+    gate: Gate = 0.0,
     publish: Annotated[
         str, typer.Option(help="Publish on this ZeroMQ endpoint; empty is nowhere.")
     ] = DEFAULT_ENDPOINT,
     stream: Annotated[str, typer.Option(help="This stream's name on the bus.")] = "main",
-    record: Annotated[
-        Path | None, typer.Option(help="Keep packets and decisions in this .npz.", show_default=False)
-    ] = None,
+    record: Record = None,
     seconds: Annotated[float, typer.Option(min=0, help="Stop after so long; 0 is never.")] = 0.0,
     sensor: SensorSize = "",
     json: Json = False,
@@ -40,19 +49,20 @@ def live(
     Prints a line when the label changes; Ctrl-C ends it cleanly, with the account, the latency and,
     with --record, a file that replays to the same digest.
 
-    Example: spikeline live dv://127.0.0.1:7777 --record session.npz
+    Example: spikeline live dv://127.0.0.1:7777 --record session.mcap
     """
     session = open_pipeline(
         endless(source),
         model,
-        config=RunConfig(engine=engine, fit=fit),
+        config=RunConfig(engine=engine, fit=fit, clean=clean, gate=gate),
         publish=publish or None,
         stream=stream,
         sensor=sensor_of(sensor),
         live=True,
         record=record,
-        speed=0.0 if source.startswith(ON_SCHEDULE) else 1.0,
+        speed=0.0 if keeps_time(source) else 1.0,
     )
+    say(departure(session.package.manifest.clean_up, clean))
     with session, stopping(session) as signals:
         if seconds:
             session.deadline_ns = session.pipeline.now_ns() + seconds * 1e9
@@ -68,14 +78,15 @@ def live(
         print_live(session)
     if signals:
         raise typer.Exit(128 + signals[0])
-    if code := exit_code(session.source.report()):
+    if code := session.exit_code():
         raise typer.Exit(code)
 
 
 def endless(source: str) -> str:
     """A simulated camera goes on until it is stopped, as a real one does, unless it says otherwise."""
-    if source.startswith("sim:") and "duration_s" not in source:
-        return source + ("&" if "?" in source else "?") + "duration_s=0"
+    base = base_of(source)
+    if base.startswith("sim:") and "duration_s" not in base:
+        return source + ("&" if "?" in base else "?") + "duration_s=0"
     return source
 
 
@@ -86,6 +97,8 @@ def print_live(session: Session) -> None:
     print(f"{summary['events']:,} events in {summary['windows']:,} windows: {account}")
     if dropped := summary["source"]["dropped"]:
         print(f"{dropped:,} events were dropped before they reached the pipeline")
+    for text in clean_up_lines(summary["clean_up"]):
+        print(text)
     print(latency_table(summary["latency_us"]))
     print(f"{summary['late_windows']} windows were later than one window")
     print(f"digest {summary['digest']}")

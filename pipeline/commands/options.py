@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,22 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on 
 Publish = Annotated[
     str, typer.Option(help="Publish on this ZeroMQ endpoint, e.g. tcp://127.0.0.1:5556.", show_default=False)
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(help="Keep packets, decisions and predictions in this .mcap (or .npz).", show_default=False),
+]
+Clean = Annotated[
+    str,
+    typer.Option(
+        help="Clean-up before the windows instead of the model's, e.g. background(us=2000),hot-pixels;"
+        " +... before the model's; none.",
+        show_default="the model's",
+    ),
+]
+Gate = Annotated[
+    float,
+    typer.Option(min=0, max=0.95, help="Let the model's frame gate skip about this share of the windows."),
+]
 SensorSize = Annotated[
     str, typer.Option("--sensor", help="WxH, for a file that does not say it.", show_default=False)
 ]
@@ -31,6 +48,12 @@ def sensor_of(size: str) -> Sensor | None:
     if not found or not 0 < int(found[1]) <= 65_536 or not 0 < int(found[2]) <= 65_536:
         raise ConfigError(f"--sensor {size}: wanted WIDTHxHEIGHT, such as 128x128")
     return Sensor(int(found[1]), int(found[2]))
+
+
+def say(line: str) -> None:
+    """A line for a person on stderr, unless it is empty."""
+    if line:
+        print(f"spikeline: {line}", file=sys.stderr, flush=True)
 
 
 def exit_code(report: SourceReport) -> int:

@@ -7,14 +7,18 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from spikeline.pipeline.clean_up_settings import departure
 from spikeline.pipeline.commands.options import (
+    Clean,
     EngineName,
+    Gate,
     Json,
     Model,
     Publish,
+    Record,
     SensorSize,
     SourceArgument,
-    exit_code,
+    say,
     sensor_of,
 )
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, Session, open_pipeline
@@ -35,11 +39,14 @@ def replay(
     threshold: Annotated[
         float | None, typer.Option(help="No label below this score.", show_default="the model's")
     ] = None,
+    clean: Clean = "",
+    gate: Gate = 0.0,
     start: Annotated[float, typer.Option(min=0, help="Begin so many seconds after the first event.")] = 0.0,
     stop: Annotated[float | None, typer.Option(min=0, help="End so many seconds after it.")] = None,
     loop: Annotated[int, typer.Option(min=0, help="How often; 0 is for ever.")] = 1,
     sensor: SensorSize = "",
     publish: Publish = "",
+    record: Record = None,
     json: Json = False,
 ) -> None:
     """Run a recording, or any source, through a model.
@@ -52,8 +59,11 @@ def replay(
     session = open_pipeline(
         source,
         model,
-        config=RunConfig(engine=engine, fit=fit, readout=readout, threshold=threshold),
+        config=RunConfig(
+            engine=engine, fit=fit, readout=readout, threshold=threshold, clean=clean, gate=gate
+        ),
         publish=publish or None,
+        record=record,
         sensor=sensor_of(sensor),
         packet_events=packet_events or None,
         speed=speed,
@@ -61,20 +71,21 @@ def replay(
         stop_s=stop,
         loop=loop,
     )
+    say(departure(session.package.manifest.clean_up, clean))
     with session, stopping(session) as signals:
         for result in session:
             if json:
                 print_json(window_object(result))
             elif result.segment in ("new", "end"):
                 print(line(result, session.start_us), flush=True)
-        summary = session.summary()
-        if json:
-            print_json(summary)
-        else:
-            print_summary(session, summary)
+    summary = session.summary()
+    if json:
+        print_json(summary)
+    else:
+        print_summary(session, summary)
     if signals:
         raise typer.Exit(128 + signals[0])
-    if code := exit_code(session.source.report()):
+    if code := session.exit_code():
         raise typer.Exit(code)
 
 
@@ -118,7 +129,19 @@ def print_summary(session: Session, summary: dict[str, Any]) -> None:
     left = {name: n for name, n in asdict(a).items() if n and not name.startswith(("processed", "windows"))}
     if left:
         print("not in a prediction: " + ", ".join(f"{n:,} {name}" for name, n in left.items()))
+    for text in clean_up_lines(summary["clean_up"]):
+        print(text)
     print(f"digest {summary['digest']}")
+
+
+def clean_up_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """A line per clean-up stage: what it left out, and the pixels it masked."""
+    lines = []
+    for row in rows:
+        pixels = ", ".join(f"({x}, {y})" for x, y in row.get("pixels", []))
+        masked = f"; masked {pixels}" if pixels else ""
+        lines.append(f"{row['stage']} left out {row['filtered']:,}{masked}")
+    return lines
 
 
 def print_json(thing: dict[str, Any]) -> None:

@@ -3,14 +3,17 @@
 import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from spikeline.drivers import open_source
-from spikeline.drivers.recording import Recorder
+from spikeline.drivers.recording import Recording, open_recorder
 from spikeline.pipeline.accounts import Accounts
 from spikeline.pipeline.commands.announce import Announcer
+from spikeline.pipeline.commands.options import exit_code, say
+from spikeline.pipeline.commands.recorder import model_run, prediction_fields
 from spikeline.pipeline.events import EventPacket, Sensor, Source
 from spikeline.pipeline.latency import ClockMap, LatencyBook
 from spikeline.pipeline.live import Queued
@@ -35,7 +38,7 @@ class Session:
         package: Package,
         pipeline: Pipeline,
         announcer: Announcer | None = None,
-        recorder: Recorder | None = None,
+        recorder: Recording | None = None,
     ) -> None:
         self.source = source
         self.package = package
@@ -48,6 +51,7 @@ class Session:
         self.start_us = 0  # of the first window
         self._tidied_ns = pipeline.now_ns()
         self._stopping = False
+        self._recorder_said = False
         self.deadline_ns: float = float("inf")  # end the run then, whatever the source does
         if isinstance(source, Queued):
             pipeline.latency = LatencyBook()
@@ -62,7 +66,10 @@ class Session:
         self.pipeline.finish()
         try:
             if self.recorder:
-                self.recorder.close(self.pipeline.digests.full, self.source.report())
+                digests = self.pipeline.digests
+                cleaned = self.pipeline.clean_up.report()
+                self.recorder.close(digests.full, self.source.report(), digests.input, cleaned)
+                self._check_recorder()
         finally:  # a full disk must not leave the listeners without a goodbye
             if self.announcer:
                 self.announcer.close(self)
@@ -80,7 +87,7 @@ class Session:
                 if live:
                     self._observe(live, packet)
                 if self.recorder:
-                    self.recorder.add(packet)
+                    self.recorder.add(packet, live.arrival_ns if live else None)
                 results = self.pipeline.push(packet)
                 try:
                     for result in results:
@@ -89,6 +96,7 @@ class Session:
                 finally:  # who breaks off here leaves no packet half done: a recording replays the same
                     for result in results:
                         self._take(result)
+                self._check_recorder()
                 if self.announcer:
                     self.announcer.tick(self)
                 if live and live.waiting == 0:
@@ -118,19 +126,33 @@ class Session:
             "model": self.package.manifest.name,
             "model_digest": self.package.digest,
             "account": asdict(accounts),
+            "clean_up": self.pipeline.clean_up.report(),
             "source": asdict(report),
         }
         if self.pipeline.latency is not None:
             facts["latency_us"] = self.pipeline.latency.summary()
             facts["late_windows"] = self.late_windows
+        if self.recorder:
+            facts["recorder"] = self.recorder_state
         return facts
+
+    @property
+    def recorder_state(self) -> str | None:
+        """None without a recorder, "recording", or why it has stopped."""
+        return (self.recorder.stopped or "recording") if self.recorder else None
+
+    def exit_code(self) -> int:
+        """For the command to end with, after saying what was damaged: 1 for that, or a broken recording."""
+        broken = self.recorder is not None and self.recorder.stopped != ""
+        return max(exit_code(self.source.report()), int(broken))
 
     def account(self) -> Accounts:
         """What became of every event so far. `queued`: in the queue, in the open window, or never taken
         up because the run was stopped."""
         report, a = self.source.report(), self.pipeline.accounts
-        a.refused, a.filtered = report.refused, report.filtered
-        a.queued = report.events - a.processed - a.gated - a.skipped - a.unfinished
+        cleaned = self.pipeline.clean_up.filtered
+        a.refused, a.filtered = report.refused, report.filtered + cleaned
+        a.queued = report.events - a.processed - a.gated - a.skipped - a.unfinished - cleaned
         return a
 
     def _observe(self, live: Queued, packet: EventPacket) -> None:
@@ -142,6 +164,14 @@ class Session:
         if len(packet) or not self.clock.known:  # a mark may lag behind the clock that it marks
             self.clock.observe(packet.until_us, live.arrival_ns)
         stamps.arrival = live.arrival_ns
+
+    def _check_recorder(self) -> None:
+        """A recorder that stopped says so once, here and on the bus; the predictions go on."""
+        if self.recorder and self.recorder.stopped and not self._recorder_said:
+            self._recorder_said = True
+            say(self.recorder.stopped)
+            if self.announcer:
+                self.announcer.event("recorder", self.recorder.stopped)
 
     def _tidy(self) -> None:
         """Collect garbage now and then, while nothing waits; what was there at the start is frozen."""
@@ -158,7 +188,8 @@ class Session:
         if self.announcer:
             self.announcer.result(self, result)
         if self.recorder:
-            self.recorder.window(result.seq, result.epoch, result.t_start_us, result.t_end_us, result.skipped)
+            window = result.seq, result.epoch, result.t_start_us, result.t_end_us, result.skipped
+            self.recorder.window(*window, **prediction_fields(result))
         book = self.pipeline.latency
         if book is not None:
             stamps = self.pipeline.stamps
@@ -187,12 +218,14 @@ def open_pipeline(
     source   any URI that `open_source` knows    model   a shipped package's name or a file
     publish  a ZeroMQ endpoint, such as "tcp://127.0.0.1:5556"
     live     read the source in a thread of its own and measure latency; `speed=1` for a file
-    record   an .npz file for packets, clock marks and decisions, whole when the session is closed
+    record   an .mcap file for packets, clock marks, decisions and predictions, whole at any moment; or an
+             .npz file without the predictions, whole when the session is closed
     delay_s  stage -> seconds it is held up, to check the latency measurement
     source_options  packet_events, speed, start_s, stop_s, loop; see `open_source`
 
     Raises SourceError, PackageError, FitError, EngineError or BusError: one line saying what to do.
     """
+    config = config or RunConfig()
     package = load_package(model)
     opened: Source = open_source(source, sensor=sensor, **source_options)
     if live:
@@ -200,8 +233,16 @@ def open_pipeline(
     opened.__enter__()
     try:
         pipeline = Pipeline(package, opened.sensor, config, _recorded(opened), delay_s=delay_s)
-        recorder = Recorder(record, opened.sensor) if record else None
         announcer = Announcer(Publisher(publish, stream, package.digest)) if publish else None
+        try:
+            about = partial(model_run, str(source), opened, stream, package, pipeline, config)
+            recorder = (
+                open_recorder(record, opened.sensor, run=about, report=opened.report) if record else None
+            )
+        except BaseException:
+            if announcer:
+                announcer.publisher.close()
+            raise
     except BaseException:
         opened.__exit__(None, None, None)
         raise

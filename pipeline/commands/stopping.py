@@ -3,12 +3,17 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from spikeline.pipeline.commands.session import Session
+
+class Stoppable(Protocol):
+    """What ends between two packets when it is told to stop: a session, or a recording without a model."""
+
+    def stop(self) -> None: ...
 
 
 @contextmanager
-def stopping(session: Session) -> Iterator[list[int]]:
+def stopping(session: Stoppable) -> Iterator[list[int]]:
     """The first SIGINT or SIGTERM ends the session cleanly, the second one at once. Gives those seen."""
     seen: list[int] = []
 

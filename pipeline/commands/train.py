@@ -68,7 +68,14 @@ def run(
     if threads:
         torch.set_num_threads(threads)
     data = config.data
-    shape = ClipConfig(seed=data.seed, duration_us=data.duration_us, slice_us=data.slice_us, level=data.level)
+    shape = ClipConfig(
+        seed=data.seed,
+        duration_us=data.duration_us,
+        slice_us=data.slice_us,
+        level=data.level,
+        grid=data.grid,
+        clean_up=data.clean_up,
+    )
     with clips_progress("simulating") as progress:
         training = load_clips(replace(shape, clips=data.train_clips), cache, progress=progress)
         validation = load_clips(

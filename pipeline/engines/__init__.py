@@ -3,9 +3,10 @@
 from importlib.util import find_spec
 
 from spikeline.models.graph import Graph
-from spikeline.pipeline.engines.base import Engine, EngineError, EngineState, StepResult
+from spikeline.pipeline.engines.base import Engine
+from spikeline.pipeline.engines.state import EngineError, EngineState, StepResult
 
-ENGINES = ("onnx", "torch")
+ENGINES = ("onnx", "torch", "sparse")
 __all__ = ["ENGINES", "Engine", "EngineError", "EngineState", "StepResult", "open_engine"]
 
 
@@ -19,6 +20,10 @@ def open_engine(name: str, graph: Graph, readout: str = "sliding") -> Engine:
         from spikeline.pipeline.engines.onnx_engine import OnnxEngine
 
         return OnnxEngine(graph, readout)
+    if name == "sparse":
+        from spikeline.pipeline.engines.sparse.engine import SparseEngine
+
+        return SparseEngine(graph, readout)
     if name == "torch":
         if find_spec("torch") is None:
             raise MissingExtraError("engine torch: torch is not installed; pip install 'spikeline[train]'")

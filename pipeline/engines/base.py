@@ -5,95 +5,70 @@
     idle(state, n, streams)   reset(state, streams)   peek(frames, state) -> scores, state unchanged
     snapshot(state) -> {name: array (B, ...)}   restore(dict) -> state: the same names in every engine
 
-An engine computes one step of the graph (`_forward`): membranes in, membranes and nonzero counts out.
-Idling, the readout, tumbling, and what is counted are here, in NumPy, so that they are equal to the bit
-in every engine.
+An engine computes one step of the graph in place (`_advance`; or as a `WholeStep`, from states to states and
+nonzero counts), or the T steps of a window at once (`_window`). Idling, the readout, tumbling and the buffer
+of a window are here, in NumPy, so that they are equal to the bit in every engine.
+
+A network of form window takes T frames before it runs: until then a stream is not `ready` and its scores
+are 0. It cannot idle; a skipped frame (run[b] False) enters its window as a frame without events, and its
+output is left out of the scores.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.models.graph import Graph
+from spikeline.pipeline.energy import Ran, dense_step
 from spikeline.pipeline.engines.activity import Activity, Meter
+from spikeline.pipeline.engines.state import Counts, EngineError, EngineState, States, StepResult
 
-Membranes = dict[str, NDArray[np.float32]]
-Counts = dict[str, NDArray[np.float32]]  # spiking node -> nonzero values per position (B, H, W) or (B,)
-
-
-class EngineError(ValueError):
-    """A state or frame that does not belong to the engine, or a result that is not a number."""
-
-
-@dataclass(slots=True)
-class EngineState:
-    """One batch of streams. Opaque to callers; `snapshot` gives the canonical form."""
-
-    membranes: Membranes  # "<layer>.h" -> (B, *shape) float32
-    ring: NDArray[np.float32]  # (B, T, K): outputs of the last T steps, oldest first
-    ran: NDArray[np.float32]  # (B, T): 1 where that step was run, 0 where idle or not yet
-    ema: NDArray[np.float32]  # (B, K): running mean of the outputs, for the `ema` readout
-    steps: NDArray[np.int64]  # (B,): steps since the reset, idle ones too
-    extra: Any = None  # an engine's own buffers
-
-    @property
-    def batch(self) -> int:
-        return len(self.steps)
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What a step gives, for each of the B streams.
-
-    scores     (B, K) float32: the readout after this step
-    ready      (B,) bool: False while a window network fills its buffer
-    activity   spikes, synaptic operations and MAC of this step alone
-    steps      (B,) int64: steps since the reset; fewer than T: the score is warming up
-    processed  (B,) int64: how many of the readout's steps were run, not idle
-    """
-
-    scores: NDArray[np.float32]
-    ready: NDArray[np.bool_]
-    activity: Activity
-    steps: NDArray[np.int64]
-    processed: NDArray[np.int64]
+READOUTS = ("window", "sliding", "ema")
 
 
 class Engine(ABC):
-    """One graph, ready to run. `readout` is `window`, `sliding` or `ema` (rate 2 / (T + 1))."""
+    """One graph, ready to run. `readout` is `window`, `sliding` or `ema` (rate 2 / (T + 1)); a network of
+    form window has its mean over the window, whichever of the first two is asked for."""
 
     name: str
 
     def __init__(self, graph: Graph, readout: str = "sliding") -> None:
-        if readout not in ("window", "sliding", "ema"):
+        if readout not in READOUTS:
             raise EngineError(f"readout {readout!r}: wanted window, sliding or ema")
         self.graph = graph
         self.readout = readout
         self.meter = Meter(graph)
+        self.windowed = graph.document.form == "window"
+        if self.windowed and readout == "ema":
+            raise EngineError("readout ema: found a network of form window; wanted readout window")
         self._tumbling = graph.tumbling or readout == "window"
 
     @abstractmethod
-    def _forward(
-        self, frames: NDArray[np.uint16], state: EngineState
-    ) -> tuple[NDArray[np.float32], Membranes, Counts]:
-        """One step from state.membranes, which stay as they are: output (B, K), new membranes, counts."""
+    def _advance(
+        self, frames: NDArray[np.uint16], state: EngineState, run: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], Activity]:
+        """One step, in place: output (B, K), 0 where run (B,) is False and the stream idles."""
 
-    def _carry(self, state: EngineState, membranes: Membranes) -> None:
-        """Make `membranes`, as given by `_forward`, the state's."""
-        state.membranes = membranes
+    @abstractmethod
+    def _window(self, frames: NDArray[np.uint16]) -> tuple[NDArray[np.float32], Counts]:
+        """The T frames (T, 2, H, W) of one stream, from a fresh state: outputs (T, K), counts (T, ...)."""
+
+    def _settle(self, state: EngineState) -> None:
+        """Make state.arrays what they say they are; they are about to be read or changed from outside."""
+        return
 
     def init_state(self, batch: int = 1) -> EngineState:
         """A state of zeros for `batch` streams."""
         T, K = self.graph.steps, self.graph.classes
         return EngineState(
-            {name: np.zeros((batch, *shape), np.float32) for name, shape in self.graph.membranes.items()},
+            {name: np.zeros((batch, *own.shape), np.float32) for name, own in self.graph.states.items()},
             np.zeros((batch, T, K), np.float32),
             np.zeros((batch, T), np.float32),
             np.zeros((batch, K), np.float32),
             np.zeros(batch, np.int64),
+            np.zeros((batch, T if self.windowed else 0, *self.graph.document.input_shape), np.uint16),
         )
 
     def step(
@@ -106,93 +81,110 @@ class Engine(ABC):
         B = state.batch
         run_b = np.ones(B, bool) if run is None else np.asarray(run, bool)
         self._tumble(state)
-        if run_b.any():
+        ready = np.ones(B, bool)
+        if self.windowed:
+            ready, activity = self._fill(frames, state, run_b)
+        elif run_b.any():
             self._check(frames, B)
-            output, membranes, counts = self._forward(frames, state)
-            if not np.isfinite(output).all():
-                raise EngineError("the network's output is not finite: wanted finite weights and counts")
-            idle = np.flatnonzero(~run_b)
-            if len(idle):
-                for (name, new), (_, neuron) in zip(membranes.items(), self.graph.neurons, strict=True):
-                    new[idle] = neuron.idle(state.membranes[name][idle])
-                output[idle] = 0
-                for count in counts.values():
-                    count[idle] = 0
-            self._carry(state, membranes)
-            activity = self.meter.measure(counts, run_b)
+            output, activity = self._advance(frames, state, run_b)
             self._read(state, output, run_b)
         else:
             self.idle(state)
             activity = self.meter.nothing(B)
-        return StepResult(
-            self._scores(state), np.ones(B, bool), activity, state.steps.copy(), self._processed(state)
-        )
+        return StepResult(self._scores(state), ready, activity, state.steps.copy(), self._processed(state))
+
+    def _fill(
+        self, frames: NDArray[np.uint16], state: EngineState, run: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], Activity]:
+        """Put a frame into each stream's window, and run the windows that it fills."""
+        every = np.arange(state.batch)
+        if run.any():
+            self._check(frames, state.batch)
+            state.window[every, state.steps] = np.where(run[:, None, None, None], frames, np.uint16(0))
+        else:
+            state.window[every, state.steps] = 0
+        state.ran[every, state.steps] = run
+        state.steps += 1
+        ready = state.steps == self.graph.steps
+        activity = self.meter.nothing(state.batch)
+        for b in np.flatnonzero(ready).tolist():  # one at a time: T steps are batch enough, and hold much
+            outputs, counts = self._window(state.window[b])
+            self._check_finite(outputs)
+            state.ring[b] = outputs * state.ran[b][:, None]
+            activity.put(b, self.meter.measure_window(counts))
+        return ready, activity
 
     def idle(self, state: EngineState, n: int = 1, streams: list[int] | None = None) -> None:
         """n skipped steps: no input, no spike, only the leak acts. idle(n) equals n times idle(1)."""
+        if self.windowed:
+            raise EngineError(
+                "idle: a network of form window cannot leave out a step; wanted skip rule zero, or run False"
+            )
         chosen = np.arange(state.batch) if streams is None else np.asarray(streams, np.int64)
         silent = np.zeros((state.batch, self.graph.classes), np.float32)
+        self._settle(state)
         for _ in range(n):
             self._tumble(state, chosen)
-            for (name, h), (_, neuron) in zip(state.membranes.items(), self.graph.neurons, strict=True):
+            for name, own in self.graph.states.items():
+                array = state.arrays[name]
                 if streams is None:
-                    h[...] = neuron.idle(h)
+                    array[...] = own.idle(array)
                 else:
-                    state.membranes[name][chosen] = neuron.idle(h[chosen])
+                    array[chosen] = own.idle(array[chosen])
             self._read(state, silent, np.zeros(state.batch, bool), chosen)
 
     def reset(self, state: EngineState, streams: list[int] | NDArray[np.int64] | None = None) -> None:
         """Back to `init_state`, in place."""
         chosen = np.arange(state.batch) if streams is None else np.asarray(streams, np.int64)
-        for array in (*state.membranes.values(), state.ring, state.ran, state.ema):
+        self._settle(state)
+        for array in self._named(state).values():
             array[chosen] = 0
-        state.steps[chosen] = 0
+
+    def ran(self, processed: float, mac: float, synops: float) -> Ran:
+        """What this engine executes in a step on average, of which the share `processed` is run and the rest
+        idles; mac and synops are what the activity says. This one computes everything, spikes or not."""
+        steps = self.graph.steps if self.windowed else 1
+        step = dense_step(self.graph, self.meter.mac // steps - sum(self.meter.layer_mac.values()))
+        idle = Ran(updates=step.updates, bytes=2.0 * 4 * step.updates)
+        a, b = step.scaled(processed), idle.scaled(1 - processed)
+        return Ran(a.mac, a.ac, a.updates + b.updates, a.bytes + b.bytes)
 
     def peek(self, frames: NDArray[np.uint16], state: EngineState) -> NDArray[np.float32]:
         """The scores (B, K) that a step would give; the state stays as it is."""
-        self._check(frames, state.batch)
-        trial = EngineState(
-            {name: h.copy() for name, h in state.membranes.items()},
-            state.ring.copy(),
-            state.ran.copy(),
-            state.ema.copy(),
-            state.steps.copy(),
-        )
-        self._tumble(trial)
-        output, _, _ = self._forward(frames, trial)
-        self._read(trial, output, np.ones(trial.batch, bool))
-        return self._scores(trial)
+        self._settle(state)
+        return self.step(frames, state.copy()).scores
 
     def snapshot(self, state: EngineState) -> dict[str, NDArray[Any]]:
         """Copies of everything the next step depends on, by name."""
-        return {name: h.copy() for name, h in state.membranes.items()} | {
-            "readout.ring": state.ring.copy(),
-            "readout.ran": state.ran.copy(),
-            "readout.ema": state.ema.copy(),
-            "steps": state.steps.copy(),
-        }
+        self._settle(state)
+        return {name: array.copy() for name, array in self._named(state).items()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> EngineState:
         """A state from a snapshot, of this or another engine of the same graph."""
         if "steps" not in arrays:
             raise EngineError("snapshot: 'steps' is missing")
         state = self.init_state(len(arrays["steps"]))
-        wanted = self.snapshot(state)
-        for name, like in wanted.items():
+        named = self._named(state)
+        for name, own in named.items():
             found = arrays.get(name)
-            if found is None or found.shape != like.shape or found.dtype != like.dtype:
+            if found is None or found.shape != own.shape or found.dtype != own.dtype:
                 raise EngineError(
                     f"snapshot: {name} is {'missing' if found is None else f'{found.dtype}{found.shape}'},"
-                    f" wanted {like.dtype}{like.shape}"
+                    f" wanted {own.dtype}{own.shape}"
                 )
-        if extra := sorted(set(arrays) - set(wanted)):
+        if extra := sorted(set(arrays) - set(named)):
             raise EngineError(f"snapshot: {extra[0]} is not a state of this network")
-        for name, h in state.membranes.items():
-            h[...] = arrays[name]
-        for name, array in (("ring", state.ring), ("ran", state.ran), ("ema", state.ema)):
-            array[...] = arrays[f"readout.{name}"]
-        state.steps[...] = arrays["steps"]
+        for name, own in named.items():
+            own[...] = arrays[name]
         return state
+
+    def _named(self, state: EngineState) -> dict[str, NDArray[Any]]:
+        """The state's arrays under their canonical names."""
+        named: dict[str, NDArray[Any]] = dict(state.arrays)
+        if self.windowed:
+            named["window.frames"] = state.window
+        named |= {"readout.ring": state.ring, "readout.ran": state.ran, "readout.ema": state.ema}
+        return named | {"steps": state.steps}
 
     def _tumble(self, state: EngineState, streams: NDArray[np.int64] | None = None) -> None:
         """A tumbling network starts anew after T steps."""
@@ -240,3 +232,33 @@ class Engine(ABC):
         wanted = (batch, *self.graph.document.input_shape)
         if frames.shape != wanted or frames.dtype != np.uint16:
             raise EngineError(f"frames: found {frames.dtype}{frames.shape}, wanted uint16{wanted}")
+
+    @staticmethod
+    def _check_finite(output: NDArray[np.float32]) -> None:
+        if not np.isfinite(output).all():
+            raise EngineError("the network's output is not finite: wanted finite weights and counts")
+
+
+class WholeStep(Engine):
+    """An engine that computes every stream of a step at once, from states to other states."""
+
+    @abstractmethod
+    def _forward(
+        self, frames: NDArray[np.uint16], state: EngineState
+    ) -> tuple[NDArray[np.float32], States, Counts]:
+        """One step from state.arrays, which stay as they are: output (B, K), new arrays, counts."""
+
+    def _advance(
+        self, frames: NDArray[np.uint16], state: EngineState, run: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], Activity]:
+        output, arrays, counts = self._forward(frames, state)
+        self._check_finite(output)
+        idle = np.flatnonzero(~run)
+        if len(idle):
+            for name, own in self.graph.states.items():
+                arrays[name][idle] = own.idle(state.arrays[name][idle])
+            output[idle] = 0
+            for count in counts.values():
+                count[idle] = 0
+        state.arrays = arrays
+        return output, self.meter.measure(counts, run)

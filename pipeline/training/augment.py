@@ -14,11 +14,15 @@ FLIPPED = np.array([0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10, 11])
 
 
 class Batch(NamedTuple):
-    """frames (T, B, 2, H, W) uint16, labels (B,), run (T, B) bool: False where the window is skipped."""
+    """frames (T, B, 2, H, W) uint16, labels (B,), run (T, B) bool: False where the window is skipped.
+
+    discard (B,): the share of each sample's windows that a frame gate is to skip, in place of `run`.
+    """
 
     frames: NDArray[np.uint16]
     labels: NDArray[np.int64]
     run: NDArray[np.bool_]
+    discard: NDArray[np.float64]
 
 
 def batches(clips: ClipSet, config: TrainConfig, rng: np.random.Generator) -> Iterator[Batch]:
@@ -31,18 +35,21 @@ def batches(clips: ClipSet, config: TrainConfig, rng: np.random.Generator) -> It
 def _batch(clips: ClipSet, chosen: NDArray[np.int64], config: TrainConfig, rng: np.random.Generator) -> Batch:
     data = config.data
     per = data.dt_us // data.slice_us
-    spare = clips.frames.shape[1] - data.steps * per
+    spare = clips.frames.shape[1] - data.windows * per
     samples = []
     labels = clips.labels[chosen].copy()
     for k, i in enumerate(chosen):
         start = rng.integers(spare + 1)
-        cut = clips.frames[i, start : start + data.steps * per]
-        sample = cut.reshape(data.steps, per, *cut.shape[1:]).sum(1, dtype=np.uint16)
+        cut = clips.frames[i, start : start + data.windows * per]
+        sample = cut.reshape(data.windows, per, *cut.shape[1:]).sum(1, dtype=np.uint16)
         sample, flipped = augment(sample, config.augment, rng)
         if flipped:
             labels[k] = FLIPPED[labels[k]]
         samples.append(sample)
-    return Batch(np.stack(samples, 1), labels, skips(data.steps, len(chosen), config.skip, rng))
+    run = skips(data.windows, len(chosen), config.skip, rng)
+    most = config.gate.max_ratio if config.gate.form else 0.0
+    discard = rng.uniform(0, most, len(chosen))
+    return Batch(np.stack(samples, 1), labels, run, discard)
 
 
 def augment(

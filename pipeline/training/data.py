@@ -8,7 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from spikeline.drivers.sim import GESTURES, SIM_VERSION, draw_clip, simulate
 from spikeline.pipeline.binning import Binner, pixel_map
+from spikeline.pipeline.clean_up import CleanUp
+from spikeline.pipeline.clean_up_settings import chosen
 from spikeline.pipeline.events import Admission, EventPacket, Sensor
 from spikeline.pipeline.slicing import SliceConfig, Slicer
 
@@ -37,6 +39,7 @@ class ClipConfig:
     slice_us: int = 25_000
     grid: tuple[int, int] = (32, 32)  # width, height
     level: str = "normal"
+    clean_up: tuple[str, ...] = ()  # stages between source and slicer, as in a package
     version: str = str(SIM_VERSION)
 
 
@@ -63,13 +66,14 @@ class ClipSet:
 
 
 def frames_of(
-    packets: Iterator[EventPacket], config: SliceConfig, grid: tuple[int, int]
+    packets: Iterator[EventPacket], config: SliceConfig, grid: tuple[int, int], clean_up: Sequence[str] = ()
 ) -> NDArray[np.uint16]:
     """Every closed window's frame (n, 2, H, W) of a stream of one epoch."""
-    slicer = Slicer(config)
-    binner = Binner(pixel_map(SENSOR, (SENSOR.width, SENSOR.height), grid, "refuse"), grid, config.hops)
+    stages = CleanUp(chosen(clean_up, ""), SENSOR)
+    sensor, slicer = stages.sensor, Slicer(config)
+    binner = Binner(pixel_map(sensor, (sensor.width, sensor.height), grid, "refuse"), grid, config.hops)
     frames = []
-    for packet in packets:
+    for packet in map(stages.clean, packets):
         for piece in slicer.push(packet):
             binner.add(packet, piece.start, piece.stop)
             if piece.closes:
@@ -90,7 +94,7 @@ def clip_frames(config: ClipConfig, index: int) -> tuple[NDArray[np.uint8], int,
     )
     admission = Admission(SENSOR, origin_us=0)
     packets = admission.admit(*simulate(clip), until_us=config.duration_us)
-    frames = frames_of(packets, SliceConfig(dt_us=config.slice_us), config.grid)
+    frames = frames_of(packets, SliceConfig(dt_us=config.slice_us), config.grid, config.clean_up)
     frames = frames[: config.duration_us // config.slice_us]
     return np.minimum(frames, 255).astype(np.uint8), clip.label, clip.person
 
@@ -136,5 +140,7 @@ def _key(config: ClipConfig) -> str:
     """Folder name: all that shapes a clip, but not how many there are (a longer set extends a shorter)."""
     shape = asdict(config)
     del shape["clips"]
+    if not config.clean_up:  # as before there was any
+        del shape["clean_up"]
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]
     return f"sim-gesture-{config.split}-{digest}"

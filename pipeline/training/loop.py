@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from spikeline.models.masnn import ThreeLayer, ThreeLayerConfig
+from spikeline.models import registry
+from spikeline.models.network import Network
 from spikeline.pipeline.training.augment import Batch, batches
 from spikeline.pipeline.training.data import LABELS, ClipSet
 from spikeline.pipeline.training.settings import TrainConfig
@@ -36,33 +37,33 @@ class Epoch:
     loss: float
     train_accuracy: float
     accuracy: float
-    skipped_accuracy: float  # with half of the windows skipped at random
+    skipped_accuracy: float  # with half of the windows skipped: at random, or by the gate
     nasar: float
     seconds: float
 
 
-def build(config: TrainConfig, clip: float) -> ThreeLayer:
+def build(config: TrainConfig, clip: float) -> Network:
     """The network of a run; `clip` is the count above which the input saturates."""
-    net = config.network
-    return ThreeLayer(
-        ThreeLayerConfig(
-            classes=len(LABELS),
-            steps=config.data.steps,
-            channels=net.channels,
-            hidden=net.hidden,
-            votes=net.votes,
-            attention=net.attention,
-            ratio=net.ratio,
-            kernel=net.kernel,
-            neuron=net.neuron,
-            constants=net.constants,
-            head_constants=net.head_constants,
-            surrogate=net.surrogate,
-            surrogate_width=net.surrogate_width,
-            gain=INPUT_GAIN,
-            clip=clip * INPUT_GAIN,
+    W, H = config.data.grid
+    settings = {"classes": len(LABELS), "steps": config.data.steps, "grid": (H, W)} | config.network.settings
+    if "gain" not in settings:
+        settings |= {"gain": INPUT_GAIN, "clip": clip * INPUT_GAIN}
+    try:
+        network = registry.build(config.network.name, **settings)
+    except ValueError as error:
+        raise TrainingError(f"network: {error}") from error
+    if network.shapes[network.frames] != (2, H, W):
+        raise TrainingError(
+            f"network: takes frames {network.shapes[network.frames]}; data.grid gives {(2, H, W)}"
         )
-    )
+    if network.tumbling and config.data.windows % network.steps:
+        raise TrainingError(
+            f"data.length: {config.data.windows} windows; this network starts anew after {network.steps},"
+            " wanted a multiple of it"
+        )
+    if config.gate.form:
+        network.add_frame_gate(config.gate.form, config.gate.ratio)
+    return network
 
 
 def count_clip(clips: ClipSet, dt_us: int) -> float:
@@ -83,7 +84,7 @@ def train(
     resume: bool = False,
     on_batch: Callable[[int, int, int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
-) -> ThreeLayer:
+) -> Network:
     """Train and return the network of the last epoch. Writes config, curve and checkpoint to `folder`.
 
     on_batch(epoch, batch, batches) and on_epoch(figures) report progress.
@@ -117,7 +118,9 @@ def train(
             if on_batch:
                 on_batch(epoch, k + 1, per_epoch)
         accuracy, nasar = evaluate(network, validation, config)
-        skipped = evaluate(network, validation, config, skip_ratio=0.5)[0] if config.skip.share else 0.0
+        skipped = 0.0
+        if config.skip.share or config.gate.form:
+            skipped = evaluate(network, validation, config, skip_ratio=0.5)[0]
         figures = Epoch(
             epoch,
             float(np.mean(losses)),
@@ -146,19 +149,21 @@ def train(
 
 
 def evaluate(
-    network: ThreeLayer, clips: ClipSet, config: TrainConfig, *, skip_ratio: float = 0.0
+    network: Network, clips: ClipSet, config: TrainConfig, *, skip_ratio: float = 0.0
 ) -> tuple[float, float]:
     """Accuracy on the clips' first T windows, and spikes per neuron and step."""
     data = config.data
     rng = np.random.default_rng(config.seed)
     network.eval()
-    right, spikes, neurons = 0, 0.0, sum(int(np.prod(shape)) for shape in network.shapes.values())
+    right, spikes, neurons = 0, 0.0, sum(int(np.prod(network.shapes[name])) for name in network.layers)
     frames = np.stack([frame for _, frame in clips.windows(data.dt_us, data.steps)], 1)
     with torch.inference_mode():
         for i in range(0, len(clips), 64):
             part = torch.from_numpy(frames[:, i : i + 64].astype(np.float32))
             run = None
-            if skip_ratio:
+            if skip_ratio and network.frame_gate is not None:
+                run, _ = network.choose(part, torch.full((part.shape[1],), skip_ratio))
+            elif skip_ratio:
                 run = torch.from_numpy(rng.random(part.shape[:2]) >= skip_ratio)
             output, fired = network.over_time(part, run)
             right += int((output.sum(0).argmax(1).numpy() == clips.labels[i : i + 64]).sum())
@@ -167,14 +172,16 @@ def evaluate(
 
 
 def _update(
-    config: TrainConfig, network: ThreeLayer, batch: Batch, optimiser: torch.optim.Optimizer
+    config: TrainConfig, network: Network, batch: Batch, optimiser: torch.optim.Optimizer
 ) -> tuple[float, int]:
     labels = torch.from_numpy(batch.labels)
-    run = torch.from_numpy(batch.run)
-    output, fired = network.over_time(
-        torch.from_numpy(batch.frames.astype(np.float32)), run, bf16=config.precision == "bf16"
-    )
-    mean = output.sum(0) / run.sum(0)[:, None]
+    frames = torch.from_numpy(batch.frames.astype(np.float32))
+    run, weights = torch.from_numpy(batch.run), None
+    if network.frame_gate is not None:
+        run, weights = network.choose(frames, torch.from_numpy(batch.discard))
+    output, fired = network.over_time(frames, run, bf16=config.precision == "bf16", weights=weights)
+    last = slice(-config.data.steps, None)
+    mean = output[last].sum(0) / run[last].sum(0).clamp(min=1)[:, None]
     if config.loss == "mse":
         loss = F.mse_loss(mean, F.one_hot(labels, mean.shape[1]).to(mean.dtype))
     else:

@@ -1,12 +1,15 @@
 """A trained network as a model package: lowered, with what it saw and how well it did."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeline.models.lowering import lower
-from spikeline.models.masnn import ThreeLayer
+from spikeline.models.graph import Graph
+from spikeline.models.network import Network
+from spikeline.pipeline.clean_up import CleanUp
+from spikeline.pipeline.clean_up_settings import chosen
 from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.evaluation import evaluate
 from spikeline.pipeline.package import Manifest, Package, Range, Skip, Statistics, save_package
@@ -19,15 +22,15 @@ STATISTICS_CLIPS = 240
 def make_package(
     path: Path,
     name: str,
-    network: ThreeLayer,
+    network: Network,
     config: TrainConfig,
     clips: ClipSet,
     validation: ClipSet,
     note: str,
 ) -> Package:
     """Write the package of `network` and return it as read back."""
-    graph = lower(network.eval())
-    data, skip = config.data, config.skip
+    graph = network.eval().lower()
+    data = config.data
     engine = open_engine("onnx", graph, "window")
     samples = (
         (frames, int(validation.labels[i])) for i, frames in validation.windows(data.dt_us, data.steps)
@@ -39,15 +42,46 @@ def make_package(
         labels=list(LABELS),
         dt_us=data.dt_us,
         dt_range_us=(data.dt_us, data.dt_us),
-        sensor=(SENSOR.width, SENSOR.height),
+        sensor=CleanUp(chosen(data.clean_up, ""), SENSOR).sensor[:2],
+        clean_up=list(data.clean_up),
         grid=clips.config.grid,
-        skip=Skip("idle", skip.max_ratio) if skip.share and skip.max_ratio else None,
+        skip=_skip_rule(config, "zero" if graph.document.form == "window" else "idle"),
+        gate_thresholds=gate_thresholds(graph, clips, config),
         statistics=_statistics(engine.graph.layers, clips, config, engine),
         accuracy={"validation (simulated people)": whole.accuracy},
         producer=f"spikeline train: {config.epochs} epochs, {len(clips)} simulated clips, seed {config.seed}",
         note=note,
     )
     return save_package(path, manifest, graph)
+
+
+def _skip_rule(config: TrainConfig, rule: Literal["idle", "zero"]) -> Skip | None:
+    if config.gate.form:
+        return Skip(rule, config.gate.max_ratio)
+    skip = config.skip
+    return Skip(rule, skip.max_ratio) if skip.share and skip.max_ratio else None
+
+
+def gate_thresholds(graph: Graph, clips: ClipSet, config: TrainConfig) -> dict[str, float]:
+    """Skip ratio -> the threshold that skips this share of the training windows; empty without a gate.
+
+    Measured as it will be served: an endless gate sees clip after clip without a reset, and windows before
+    its ring is full do not count; a tumbling one sees each clip's windows of T from the start.
+    """
+    if graph.document.frame_gate is None:
+        return {}
+    T, per = graph.steps, config.data.dt_us // clips.config.slice_us
+    windows = clips.frames.shape[1] // per // T * T if graph.tumbling else clips.frames.shape[1] // per
+    gate = graph.frame_gate_run()
+    weights = []
+    for i, frames in clips.windows(config.data.dt_us, windows):
+        if i >= STATISTICS_CLIPS:
+            break
+        weights += [gate(frame) for frame in frames]
+    if not graph.tumbling:
+        weights = weights[T:]
+    shares = np.arange(0, config.gate.max_ratio + 1e-9, 0.05)
+    return {f"{share:.2f}": float(np.quantile(weights, share)) for share in shares}
 
 
 def _statistics(layers: list[str], clips: ClipSet, config: TrainConfig, engine: Engine) -> Statistics:

@@ -1,11 +1,16 @@
 """Everything that decides a training run, as one frozen tree: `configs/*.toml` parses into it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Simulated clips. Times in microseconds; a sample is `steps` windows of `dt_us`."""
+    """Simulated clips. Times in microseconds; a network's T is `steps` windows of `dt_us`.
+
+    length: windows of a training sample, 0 for T. Longer ones teach an endless network what comes after T;
+    the loss is over the last T of them.
+    """
 
     train_clips: int = 2_400
     validation_clips: int = 480
@@ -15,12 +20,22 @@ class DataConfig:
     slice_us: int = 25_000
     dt_us: int = 50_000
     steps: int = 20
+    length: int = 0
+    grid: tuple[int, int] = (32, 32)  # width, height of a frame in cells
+    clean_up: tuple[str, ...] = ()  # stages between source and windows, written into the package
 
     def __post_init__(self) -> None:
         if self.dt_us % self.slice_us:
             raise ValueError(f"slice_us must divide dt_us {self.dt_us}, got {self.slice_us}")
-        if self.steps * self.dt_us > self.duration_us:
-            raise ValueError(f"{self.steps} steps of {self.dt_us} us do not fit into {self.duration_us} us")
+        if self.length and self.length < self.steps:
+            raise ValueError(f"length must be 0 or at least steps {self.steps}, got {self.length}")
+        if self.windows * self.dt_us > self.duration_us:
+            raise ValueError(f"{self.windows} steps of {self.dt_us} us do not fit into {self.duration_us} us")
+
+    @property
+    def windows(self) -> int:
+        """Windows of a training sample."""
+        return self.length or self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +59,32 @@ class SkipConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The three-layer network; see models/masnn.py."""
+    """A network of models/registry.py by name, and what of its settings differs from the published ones."""
 
-    channels: tuple[int, int, int] = (16, 32, 32)
+    name: str = "masnn3"
+    settings: dict[str, Any] = field(default_factory=dict)
     clip_counts: float = 0.0  # counts of a cell and window above this are this; 0: the 99.9th percentile
-    hidden: int = 64
-    votes: int = 1
-    attention: str = "none"
-    ratio: int = 4
-    kernel: int = 7
-    neuron: str = "lif_ma"
-    constants: dict[str, float] = field(default_factory=dict)
-    head_constants: dict[str, float] = field(default_factory=dict)
-    surrogate: str = "atan"
-    surrogate_width: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """Temporal attention on the frames, which learns which of them may be skipped.
+
+    form: sliding (endless streams) or prefix (inside a window of T); empty: no gate. In training the
+    share of a clip's frames that it skips is drawn from 0..max_ratio, so that one gate serves every ratio.
+    """
+
+    form: str = ""
+    ratio: int = 2  # its hidden units = T // ratio
+    max_ratio: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.form not in ("", "sliding", "prefix"):
+            raise ValueError(f"form must be sliding or prefix, or empty for no gate, got {self.form!r}")
+        if self.ratio < 1 or not 0 < self.max_ratio < 1:
+            raise ValueError(
+                f"wanted ratio >= 1 and 0 < max_ratio < 1, got {self.ratio} and {self.max_ratio}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +94,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     epochs: int = 30
     batch: int = 32

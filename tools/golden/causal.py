@@ -3,66 +3,60 @@
 import torch
 from torch import Tensor
 
+from golden.gates import multiplied
 from golden.vector import MismatchError, Results, Vector, mlp
-from spikeline.models.attention import EfficientChannelAttention, SimAM, StepGates
-from spikeline.models.causal_attention import PrefixTA
-from spikeline.models.running_attention import RunningCA
+from spikeline.models.gate_layer import GateLayer
 
 
 def prefix(v: Vector) -> Results:
     hidden, steps = v.weights["mlp.0.weight"].shape[:2]
-    module = PrefixTA(steps, hidden).to(v.dtype).eval()
-    names = mlp("mlp", "mlp")
-    for ours, theirs in names.items():
-        module.get_parameter(ours).data = v.weight(theirs)
+    x = v.tensor("x")
+    gate = GateLayer("ta", "prefix", tuple(x.shape[2:]), steps, sizes={"hidden": hidden}, pools="both")
+    gate = v.load(gate, mlp("table", "mlp"))
     means = v.tensor("mean_avg"), v.tensor("mean_max")
     if v.config["fill"] == "mean":
-        module.fill(*means)
+        gate.fill(*means)
     elif v.config["fill"] != "zero":
         raise MismatchError(f"fill must be mean or zero, found {v.config['fill']!r}")
-    x = v.tensor("x")
     with torch.no_grad():
-        gates, outputs = _loop(module, x)
-        return {"gate": module.gate(x), "y": module(x), "gate@step": gates, "y@step": outputs}
+        results = _looped(gate, x)
+        y = results["y"]
+        return results | {
+            "gate": gate.gates_over_time(x),
+            "gate@step": multiplied(x, y, tuple(range(2, x.ndim))).flatten(1),
+        }
 
 
 def running_channels(v: Vector) -> Results:
     hidden, channels = v.weights["mlp.0.weight"].shape[:2]
-    module = v.load(RunningCA(channels, hidden), mlp("mlp", "mlp"))
     x = v.tensor("x")
-    with torch.no_grad():
-        gates, outputs = _loop(module, x)
-        return {"gate": gates, "y@step": outputs, "y": module(x)}
-
-
-def _loop(module: PrefixTA | RunningCA, x: Tensor) -> tuple[Tensor, Tensor]:
-    state = module.init_state(x[0])
-    gates, outputs = [], []
-    for frame in x:
-        gates.append(module.gate_step(frame, state)[0])
-        y, state = module.step(frame, state)
-        outputs.append(y)
-    return torch.stack(gates), torch.stack(outputs)
+    gate = GateLayer("ca", "prefix", (channels, *x.shape[3:]), len(x), sizes={"hidden": hidden})
+    results = _looped(v.load(gate, mlp("table", "mlp")), x)
+    return results | {"gate": multiplied(x, results["y"], (3, 4)).flatten(2)}
 
 
 def simam(v: Vector) -> Results:
-    return _each_step(v, SimAM(v.config["lam"]))
+    x = v.tensor("x")
+    gate = GateLayer("simam", "per-step", tuple(x.shape[2:]), len(x), lam=v.config["lam"])
+    return _looped(gate.eval(), x)
 
 
 def eca(v: Vector) -> Results:
-    kernel = v.weights["conv.weight"].shape[-1]
-    return _each_step(v, v.load(EfficientChannelAttention(kernel), {"weight": "conv.weight"}))
-
-
-def _each_step(v: Vector, gate: torch.nn.Module) -> Results:
     x = v.tensor("x")
+    kernel = v.weight("conv.weight").shape[-1]
+    gate = GateLayer("eca", "per-step", tuple(x.shape[2:]), len(x), sizes={"kernel": kernel})
+    return _looped(v.load(gate, {"table.weight": "conv.weight"}), x)
+
+
+def _looped(gate: GateLayer, x: Tensor) -> Results:
+    """The window form and a loop of steps."""
     with torch.no_grad():
-        return {"y": StepGates({"gate": gate})(x), "y@step": torch.stack([gate(frame) for frame in x])}
+        state = gate.init_state(x.shape[1], tuple(x.shape[2:]), x)
+        outputs = []
+        for frame in x:
+            y, state = gate.step(frame, state)
+            outputs.append(y)
+        return {"y": gate.over_time(x), "y@step": torch.stack(outputs)}
 
 
-FAMILIES = {
-    "ta_prefix": prefix,
-    "ca_running": running_channels,
-    "simam": simam,
-    "eca": eca,
-}
+FAMILIES = {"ta_prefix": prefix, "ca_running": running_channels, "simam": simam, "eca": eca}

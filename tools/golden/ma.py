@@ -1,79 +1,36 @@
 """MA-SNN: the released attention modules, their per-step form, and the LIF and LIAF neurons.
 
-Original layout [B, T, ...]; weights `ta.sharedMLP`, `ca.sharedMLP`, `sa.conv`.
+Original layout [B, T, ...].
 """
 
-import torch
-
+from golden.gates import all_multiplied, attention_of, gated, multiplied
 from golden.neuron_runs import both
-from golden.vector import Results, Vector, mlp, swap
-from spikeline.models.attention import ChannelAttention, SpatialAttention, StepGates
+from golden.vector import Results, Vector, in_every_form, swap
+from spikeline.models.gate_layer import GateLayer
 from spikeline.models.layers import SpikingLayer
 from spikeline.models.neurons import neuron
-from spikeline.models.window_attention import (
-    Cascade,
-    PooledChannelAttention,
-    PooledSpatialAttention,
-    TemporalAttention,
-    WindowGate,
-)
-
-
-def pooled_gates(v: Vector, prefix: str = "") -> tuple[dict[str, WindowGate], dict[str, str]]:
-    """The window gates whose weights stand under `prefix`, and the names of those, in the order T, C, S."""
-    gates: dict[str, WindowGate] = {}
-    names: dict[str, str] = {}
-    if v.has(f"{prefix}ta."):
-        hidden, steps = v.weights[f"{prefix}ta.sharedMLP.0.weight"].shape[:2]
-        gates["ta"] = TemporalAttention(steps, hidden)
-        names |= mlp("ta.mlp", f"{prefix}ta.sharedMLP")
-    if v.has(f"{prefix}ca."):
-        hidden, channels = v.weights[f"{prefix}ca.sharedMLP.0.weight"].shape[:2]
-        gates["ca"] = PooledChannelAttention(channels, hidden)
-        names |= mlp("ca.mlp", f"{prefix}ca.sharedMLP")
-    if v.has(f"{prefix}sa."):
-        gates["sa"] = PooledSpatialAttention(v.weights[f"{prefix}sa.conv.weight"].shape[-1])
-        names["sa.weight"] = f"{prefix}sa.conv.weight"
-    return gates, names
-
-
-def under(prefix: str, names: dict[str, str]) -> dict[str, str]:
-    return {f"{prefix}.{ours}": theirs for ours, theirs in names.items()}
 
 
 def attention(v: Vector) -> Results:
-    gates, names = pooled_gates(v)
-    module = v.load(Cascade(gates), under("gates", names))
     x = swap(v.tensor("x"))
-    with torch.no_grad():
-        results = {"y": swap(module(x))}
-        for name, gate in module.gates.items():
-            results[f"score_{name}"] = swap(gate.gate(x))
-            x = gate(x)
-    return results
+    results = in_every_form(gated(v, x, attention_of(v)), x)
+    scores = all_multiplied(gated(v, x, attention_of(v, relu=False)), x)
+    results |= {f"score_{kind}": gate for kind, gate in scores.items()}
+    return {name: swap(result) for name, result in results.items()}
 
 
 def spatial_gate(v: Vector) -> Results:
     kernel = v.weights["conv.weight"].shape[-1]
-    module = v.load(PooledSpatialAttention(kernel), {"weight": "conv.weight"})
-    with torch.no_grad():
-        return {"y": swap(module.gate(swap(v.tensor("x"))))}
+    x = swap(v.tensor("x"))
+    gate = GateLayer("sa", "window", tuple(x.shape[2:]), len(x), sizes={"kernel": kernel})
+    gate = v.load(gate, {"table.weight": "conv.weight"})
+    return {"y": swap(multiplied(x, gate.over_time(x), (0, 2)))}
 
 
 def per_step(v: Vector) -> Results:
-    gates: dict[str, torch.nn.Module] = {}
-    names: dict[str, str] = {}
-    if v.has("ca."):
-        hidden, channels = v.weights["ca.sharedMLP.0.weight"].shape[:2]
-        gates["ca"] = ChannelAttention(channels, channels // hidden)
-        names |= mlp("gates.ca", "ca.sharedMLP")
-    if v.has("sa."):
-        gates["sa"] = SpatialAttention(v.weights["sa.conv.weight"].shape[-1])
-        names["gates.sa.weight"] = "sa.conv.weight"
-    module = v.load(StepGates(gates, relu=True), names)
     x = swap(v.tensor("x"))
-    with torch.no_grad():
-        return {"y": swap(module(x)), "y@step": swap(torch.stack([module.step(frame) for frame in x]))}
+    net = gated(v, x, attention_of(v, statistics="step"))
+    return {name: swap(y) for name, y in in_every_form(net, x).items()}
 
 
 def lif(v: Vector) -> Results:

@@ -26,7 +26,7 @@ def run(
 def window(layer: SpikingLayer, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """The same from a zero membrane by the layer's window form -> outputs, gradient."""
     x = x.detach().clone().contiguous().requires_grad_(True)
-    y = layer(x)
+    y = layer.over_time(x)
     (y * weights).sum().backward()
     return y, x.grad
 

@@ -1,56 +1,43 @@
 """Residual blocks: MS-ResNet, Att-MS-ResNet, SEW, and MS-ResNet's neurons. Layout [T, N, C, H, W]."""
 
-import torch
-from torch import Tensor
-
-from golden.ma import pooled_gates, under
+from golden.gates import attention_of, gate_names
 from golden.neuron_runs import both
-from golden.vector import Results, Vector, weighted
-from spikeline.models.layers import SpikingLayer, over_steps
+from golden.vector import Results, Vector, empty, in_every_form, weighted
+from spikeline.models.layers import SpikingLayer
 from spikeline.models.neurons import neuron
-from spikeline.models.residual import MSBlock, SEWBlock
-from spikeline.models.window_attention import Cascade
+from spikeline.models.residual import ResNetSettings, ms_block
+from spikeline.models.sew import sew_block
 
 
-def ms_block(v: Vector) -> Results:
+def block(v: Vector) -> Results:
     """MS blocks, the shortcut's kind and the attention from the names of the weights."""
-    channels, inputs = v.weights["residual_function.1.weight"].shape[:2]
+    channels = v.weights["residual_function.1.weight"].shape[0]
     x = v.tensor("x")
-    stride = v.stride(x)
-    names = weighted("conv1", "residual_function.1", "residual_function.2.bn")
-    names |= weighted("conv2", "residual_function.4", "residual_function.5.bn")
+    names = weighted("block_lif2_current", "residual_function.1", "residual_function.2.bn")
+    names |= weighted("block_residual", "residual_function.4", "residual_function.5.bn")
     pooled = v.has("shortcut.2")
     if v.has("shortcut."):
         conv, norm = ("shortcut.1", "shortcut.2.bn") if pooled else ("shortcut.0", "shortcut.1.bn")
-        inner = "weights.1" if pooled and stride > 1 else "weights"
-        names |= weighted("shortcut", conv, norm, inner=inner)
+        names |= weighted("block_shortcut", conv, norm)
     attention = None
     if v.has("residual_function.6"):
-        gates, gate_names = pooled_gates(v, "residual_function.6.attention.")
-        attention = Cascade(gates)
-        names |= under("attention.gates", gate_names)
-    block = MSBlock(inputs, channels, stride, shortcut="pool" if pooled else "conv", attention=attention)
-    return over(v.load(block, names), x, stepped=attention is None)
+        attention = attention_of(v, "residual_function.6.attention.")
+        names |= gate_names(v, "residual_function.6.attention.", "block")
+    net = empty(x)
+    settings = ResNetSettings(shortcut="pool" if pooled else "conv")
+    ms_block(net, "block", net.frames, channels, v.stride(x), settings, attention=attention)
+    return in_every_form(v.load(net, names), x)
 
 
-def sew_block(v: Vector) -> Results:
-    channels, inputs = v.weights["conv1.weight"].shape[:2]
+def sew(v: Vector) -> Results:
     x = v.tensor("x")
-    stride = v.stride(x)
-    names = weighted("conv1", "conv1", "bn1") | weighted("conv2", "conv2", "bn2")
+    names = weighted("block_lif1_current", "conv1", "bn1") | weighted("block_lif2_current", "conv2", "bn2")
     if v.has("downsample."):
-        names |= weighted("shortcut", "downsample.0", "downsample.1")
-    block = SEWBlock(inputs, channels, stride, g=v.config["cnf"].lower())
-    return over(v.load(block, names), x)
-
-
-def over(block: MSBlock | SEWBlock, x: Tensor, *, stepped: bool = True) -> Results:
-    """The window form, and the loop over steps where the block has one."""
-    with torch.no_grad():
-        results = {"y": block(x)}
-        if stepped:
-            results["y@step"] = over_steps(block, x)
-    return results
+        names |= weighted("block_side_current", "downsample.0", "downsample.1")
+    net = empty(x)
+    channels = v.weights["conv1.weight"].shape[0]
+    sew_block(net, "block", net.frames, channels, v.stride(x), g=v.config["cnf"].lower())
+    return in_every_form(v.load(net, names), x)
 
 
 def ms_lif(v: Vector) -> Results:
@@ -59,4 +46,4 @@ def ms_lif(v: Vector) -> Results:
     return both(v, layer, batch_first=False, membrane="")
 
 
-FAMILIES = {"ms_block": ms_block, "attms_block": ms_block, "sew_block": sew_block, "ms_lif": ms_lif}
+FAMILIES = {"ms_block": block, "attms_block": block, "sew_block": sew, "ms_lif": ms_lif}

@@ -4,13 +4,13 @@ import re
 
 import torch
 
-from golden.ma import pooled_gates, under
+from golden.gates import attention_of, gated
 from golden.neuron_runs import both
-from golden.vector import MismatchError, Results, Vector, mlp
+from golden.vector import MismatchError, Results, Vector, in_every_form, mlp
+from spikeline.models.gate_layer import GateLayer
 from spikeline.models.layers import ParametricLayer, SpikingLayer
 from spikeline.models.neurons import neuron
 from spikeline.models.surrogate import WIDTHS, spike
-from spikeline.models.window_attention import Cascade, TemporalAttention
 
 
 def lif(v: Vector) -> Results:
@@ -30,7 +30,10 @@ def plif(v: Vector) -> Results:
     config = v.config
     reset = config.get("v_reset", 0.0)
     layer = ParametricLayer(
-        detach=config.get("detach_reset", True), threshold=config.get("v_threshold", 1.0), v_reset=reset
+        detach=config.get("detach_reset", True),
+        decay_input=config.get("decay_input", True),
+        threshold=config.get("v_threshold", 1.0),
+        v_reset=reset,
     )
     return both(v, v.load(layer, {"w": "w"}), batch_first=False, membrane="v", start=reset)
 
@@ -63,16 +66,15 @@ def surrogates(v: Vector) -> Results:
 
 def temporal_wise(v: Vector) -> Results:
     hidden, steps = v.weights["sharedMLP.0.weight"].shape[:2]
-    module = v.load(TemporalAttention(steps, hidden), mlp("mlp", "sharedMLP"))
+    x = v.tensor("x")
+    gate = GateLayer("ta", "window", tuple(x.shape[2:]), steps, sizes={"hidden": hidden}, pools="both")
     with torch.no_grad():
-        return {"y": module(v.tensor("x"))}
+        return {"y": v.load(gate, mlp("table", "sharedMLP")).over_time(x)}
 
 
 def multi_dim(v: Vector) -> Results:
-    gates, names = pooled_gates(v)
-    module = v.load(Cascade(gates), under("gates", names))
-    with torch.no_grad():
-        return {"y": module(v.tensor("x"))}
+    x = v.tensor("x")
+    return in_every_form(gated(v, x, attention_of(v)), x)
 
 
 FAMILIES = {

@@ -2,50 +2,59 @@
 
 import torch
 
-from golden.vector import Results, Vector, affine
-from spikeline.models.staa import GlobalContext, STAALayer
+from golden.vector import Results, Vector
+from spikeline.models.gate_layer import GateLayer
+from spikeline.models.staa_layer import STAALayer
 
 
 def _context(ours: str, theirs: str) -> dict[str, str]:
-    parts = {"k": "k", "q": "q", "v": "v", "norm": "ln"}
-    names: dict[str, str] = {}
-    for our, their in parts.items():
-        names |= affine(f"{ours}{our}", f"{theirs}.{their}")
-    return names
+    names = {
+        f"{ours}.table.{part}_{role}": f"{theirs}.{part}.{role}"
+        for part in "kqv"
+        for role in ("weight", "bias")
+    }
+    return names | {
+        f"{ours}.table.norm_{role}": f"{theirs}.ln.{original}"
+        for role, original in (("scale", "weight"), ("shift", "bias"))
+    }
 
 
 def context(v: Vector) -> Results:
-    hidden, channels = v.weights["gc.q.weight"].shape
-    module = v.load(GlobalContext(channels, hidden, v.config["context"]), _context("", "gc"))
+    x = v.tensor("x")
+    sizes = {"hidden": v.weights["gc.q.weight"].shape[0]}
+    attrs = {"context": v.config["context"], "eps": v.config.get("eps", 1e-5)}
+    gate = GateLayer("gc", "per-step", tuple(x.shape[1:]), 1, sizes=sizes, **attrs)
+    gate = v.load(gate, {n.removeprefix("."): original for n, original in _context("", "gc").items()})
     with torch.no_grad():
-        return {"y": module(v.tensor("x"))}
+        return {"y": gate.alone(x)}
 
 
 def layer(v: Vector) -> Results:
-    steps, channels = v.weights["pos"].shape
-    names = {"pos": "pos"} | _context("gc1.", "gc1") | _context("gc2.", "gc2")
-    names |= affine("attention.first", "sa.conv1") | affine("attention.second", "sa.conv2")
-    config = v.config
+    config, currents = v.config, v.tensor("I")
+    channels = currents.shape[2]
+    names = {"place.table.pos": "pos"} | _context("context", "gc1") | _context("recall.0", "gc2")
+    for i in (0, 1):
+        names[f"refine.0.table.w{i}"] = f"sa.conv{i + 1}.weight"
+        names[f"refine.0.table.b{i}"] = f"sa.conv{i + 1}.bias"
     module = STAALayer(
-        channels,
-        steps,
-        ratio=channels // v.weights["gc1.q.weight"].shape[0],
-        gate=config["gate"],
-        hidden=v.weights["sa.conv1.weight"].shape[0],
+        tuple(currents.shape[2:]),
+        len(v.weights["pos"]),
         context=config["context"],
+        scope=config["gate"],
+        ratio=channels // v.weights["gc1.q.weight"].shape[0],
+        hidden=v.weights["sa.conv1.weight"].shape[0],
         alpha=config["alpha"],
         threshold=config.get("threshold", 1.0),
     )
     module = v.load(module, names)
-    currents = v.tensor("I")
     potentials, spikes = [], []
     with torch.no_grad():
-        state = module.init_state(currents[0])
+        state = module.init_state(currents.shape[1], tuple(currents.shape[2:]), currents)
         for current in currents:
             potentials.append(module.potential(current, state))
             s, state = module.step(current, state)
             spikes.append(s)
-        window = module(currents)
+        window = module.over_time(currents)
     return {"v": torch.stack(potentials), "s": torch.stack(spikes), "s@window": window}
 
 

@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeline.models.network import Network
+
+_NO_WEIGHTS = ("num_batches_tracked", "mean_avg", "mean_max")
+
 # array name, or "name@form" where several of our forms should give the same array
 Results = dict[str, Tensor]
 
@@ -89,10 +93,11 @@ class Vector:
     def load(self, module: nn.Module, names: Mapping[str, str]) -> Any:
         """`module` in evaluation mode with its weights from `names` (ours -> original); all must be named.
 
-        The original's axes of length 1 are dropped where ours has none.
+        The original's axes of length 1 are dropped where ours has none. Statistics that stand for steps not
+        seen are no weights: they keep what they are.
         """
         module = module.to(self.dtype).eval()
-        ours = {k: t for k, t in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+        ours = {k: t for k, t in module.state_dict().items() if k.split(".")[-1] not in _NO_WEIGHTS}
         if missing := sorted(set(ours) ^ set(names)):
             raise MismatchError(f"weights of {type(module).__name__} and their names differ: {missing}")
         for name, tensor in ours.items():
@@ -125,6 +130,20 @@ class Vector:
         return Difference(name, absolute, relative, passed)
 
 
+def empty(x: Tensor) -> Network:
+    """A network with no part yet, whose frames are the steps of x (T, B, ...)."""
+    return Network(grid=tuple(x.shape[3:]), steps=len(x), channels=x.shape[2])
+
+
+def in_every_form(net: Network, x: Tensor, name: str = "y") -> Results:
+    """Outputs of all steps x (T, B, ...) layer by layer, and one step after another where it can run so."""
+    with torch.no_grad():
+        results = {name: net.over_time(x)[0]}
+        if net.causal:
+            results[f"{name}@step"] = net(x)
+    return results
+
+
 def swap(x: Tensor) -> Tensor:
     """(B, T, ...) <-> (T, B, ...)."""
     return x.transpose(0, 1)
@@ -140,9 +159,9 @@ def affine(ours: str, theirs: str) -> dict[str, str]:
     return {f"{ours}.{part}": f"{theirs}.{part}" for part in ("weight", "bias")}
 
 
-def weighted(ours: str, conv: str, norm: str, *, inner: str = "weights") -> dict[str, str]:
-    """Names of a convolution without bias and its batch norm (layers.Weighted)."""
+def weighted(ours: str, conv: str, norm: str) -> dict[str, str]:
+    """Names of a convolution without bias and its batch norm (layers.Weighted) in the part `ours`."""
     parts = ("weight", "bias", "running_mean", "running_var")
-    return {f"{ours}.{inner}.weight": f"{conv}.weight"} | {
-        f"{ours}.norm.{part}": f"{norm}.{part}" for part in parts
+    return {f"parts.{ours}.weights.weight": f"{conv}.weight"} | {
+        f"parts.{ours}.norm.{part}": f"{norm}.{part}" for part in parts
     }

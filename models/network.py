@@ -1,0 +1,261 @@
+"""A torch network: named parts, each fed by frames or by parts before it.
+
+    net = Network(grid=(32, 32), steps=60)
+    x = net.add("conv1_current", Weighted.conv(2, 64, 3), net.frames)
+    ...
+
+`step` in a loop, `forward`, and where every part is causal also the layer-by-layer `over_time` give the
+same outputs. `lower` writes the same network as a graph. Frames are counts (B, 2, H, W) a step.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeline.models.gate_layer import GateLayer
+from spikeline.models.graph import FRAME_GATE, Graph, GraphDocument
+from spikeline.models.lowering import Lowering
+from spikeline.models.part import Part
+from spikeline.models.shapes import Shape
+
+State = dict[str, Any]  # part -> its state, and "steps", the number of steps since the network began
+
+
+class Network(nn.Module):
+    """Parts in order; the last one gives (B, K) a step, and a sample's score is the mean over its T steps.
+
+    horizon: `endless`, or `tumbling` where everything starts anew after `steps` steps, as every network
+    with a prefix gate or a gate over the window does.
+    """
+
+    frames = "input"
+
+    def __init__(
+        self,
+        *,
+        grid: tuple[int, int],
+        steps: int,
+        gain: float = 1.0,
+        clip: float | None = None,
+        channels: int = 2,
+        horizon: str = "endless",
+    ) -> None:
+        super().__init__()
+        self.steps, self.gain, self.clip, self.horizon = steps, gain, clip, horizon
+        self.parts = nn.ModuleDict()
+        self.inputs: dict[str, tuple[str, ...]] = {}
+        self.shapes: dict[str, Shape] = {self.frames: (channels, *grid)}
+        self.frame_gate: GateLayer | None = None
+
+    def add(self, name: str, part: Part, *inputs: str) -> str:
+        """Append a part fed by these; returns its name."""
+        shape = part.shape(*(self.shapes[x] for x in inputs))
+        if min(shape) < 1:
+            raise ValueError(
+                f"{name}: a frame of {self.shapes[self.frames]} leaves {shape}; wanted a larger one"
+            )
+        self.parts[name] = part
+        self.inputs[name] = inputs
+        self.shapes[name] = shape
+        return name
+
+    def add_frame_gate(self, form: str, ratio: int = 2) -> None:
+        """Temporal attention on the frames, in a causal form, that decides which of them are run at all.
+
+        Its statistics see every frame. A frame that it keeps enters the network as it is, with weight 1.
+        """
+        sizes = {"hidden": max(1, self.steps // ratio)}
+        shape = self.shapes[self.frames]
+        self.frame_gate = GateLayer("ta", form, shape, self.steps, sizes=sizes, pools="both")
+
+    def choose(self, frames: Tensor, discard: Tensor) -> tuple[Tensor, Tensor]:
+        """Training's form of the frame gate: run (T, B), and weights (T, B), 1 and with its gradient.
+
+        discard (B,): the share of each sample's frames to skip, those with the smallest gates. The best
+        frame of a sample is always kept. Weights are straight-through: 1 forward, the gate backward.
+        """
+        assert self.frame_gate is not None
+        windows = self.scale(frames).split(self.steps if self.tumbling else len(frames))
+        gates = torch.cat([self.frame_gate.gates_over_time(window) for window in windows])
+        rank = gates.detach().argsort(0).argsort(0)
+        run = rank >= (discard * len(frames)).floor().clamp(max=len(frames) - 1)
+        return run, (gates - gates.detach()) + 1  # in this order exactly 1
+
+    def part(self, name: str) -> Part:
+        part = self.parts[name]
+        assert isinstance(part, Part)
+        return part
+
+    @property
+    def causal(self) -> bool:
+        """Whether it runs one step at a time."""
+        return not self.window_parts
+
+    @property
+    def window_parts(self) -> list[str]:
+        """The parts that need the whole window."""
+        return [name for name in self.parts if not self.part(name).causal]
+
+    @property
+    def tumbling(self) -> bool:
+        prefix = any(
+            isinstance(part, GateLayer) and part.attrs["form"] == "prefix" for part in self.modules()
+        )
+        return self.horizon == "tumbling" or prefix or not self.causal
+
+    def init_state(self, batch: int = 1) -> State:
+        like = next(self.parameters())
+        state: State = {"steps": 0}
+        for name, inputs in self.inputs.items():
+            state[name] = self.part(name).init_state(batch, self.shapes[inputs[0]], like)
+        return state
+
+    def scale(self, frames: Tensor) -> Tensor:
+        """Counts to network input: min(gain * counts, clip)."""
+        x = frames.to(next(self.parameters()).dtype) * self.gain
+        return x if self.clip is None else x.clamp(max=self.clip)
+
+    def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
+        """One frame of counts (B, 2, H, W) -> output (B, K) and the next state."""
+        if window := self.window_parts:
+            raise ValueError(why_window(self.part(window[0]), window[0], self.steps))
+        if self.tumbling and state["steps"] == self.steps:
+            state = self.init_state(len(frame))
+        values = {self.frames: self.scale(frame)}
+        after: State = {"steps": state["steps"] + 1}
+        for name, inputs in self.inputs.items():
+            values[name], after[name] = self.part(name).step(*(values[x] for x in inputs), state[name])
+        return values[name], after
+
+    def idle(self, state: State) -> State:
+        """A skipped step."""
+        if self.tumbling and state["steps"] == self.steps:
+            batch = next(s for s in _tensors(state)).shape[0]
+            state = self.init_state(batch)
+        after = {name: self.part(name).idle(state[name]) for name in self.inputs}
+        return after | {"steps": state["steps"] + 1}
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (T, B, 2, H, W) -> outputs (T, B, K), from a zero state: one step after another, or where
+        a part needs the whole window layer by layer."""
+        if not self.causal:
+            return self.over_time(frames)[0]
+        state = self.init_state(frames.shape[1])
+        outputs = []
+        for frame in frames:
+            output, state = self.step(frame, state)
+            outputs.append(output)
+        return torch.stack(outputs)
+
+    def over_time(
+        self,
+        frames: Tensor,
+        run: Tensor | None = None,
+        *,
+        bf16: bool = False,
+        weights: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Layer by layer over all steps; also the spikes of each layer of neurons, (T, B, ...).
+
+        run (T, B) bool: where False the stream idles that step, or if a part needs the whole window takes a
+        frame without events, and its output is 0. In evaluation mode it equals `forward`.
+        bf16: weights' products and batch norm in bfloat16; membranes stay float32.
+        weights (T, B): the frame gate's, from `choose`.
+        """
+        if self.tumbling and len(frames) > self.steps:
+            return self._in_windows(frames, run, bf16, weights)
+        if not self.causal and len(frames) != self.steps:
+            raise ValueError(f"found {len(frames)} steps; a network of form window takes {self.steps}")
+        if not self.causal and run is not None:
+            frames = frames * run.view(*run.shape, 1, 1, 1)
+            output, spikes = self.over_time(frames, bf16=bf16, weights=weights)
+            return output * run[:, :, None], spikes
+        values = self.values(frames, run, bf16=bf16, keep=self.layers, weights=weights)
+        return values[next(reversed(self.inputs))], {name: values[name] for name in self.layers}
+
+    @property
+    def layers(self) -> list[str]:
+        """The parts whose output is spikes, in order."""
+        return [name for name in self.parts if self.part(name).spikes]
+
+    def values(
+        self,
+        frames: Tensor,
+        run: Tensor | None = None,
+        *,
+        bf16: bool = False,
+        keep: Collection[str] | None = None,
+        weights: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The output (T, B, ...) of every part, or of those to keep and the last."""
+        x = self.scale(frames)
+        values = {self.frames: x if weights is None else x * weights.view(*weights.shape, 1, 1, 1)}
+        last_use = {x: name for name, inputs in self.inputs.items() for x in inputs}
+        for name, inputs in self.inputs.items():
+            with torch.autocast(frames.device.type, torch.bfloat16, enabled=bf16):
+                y = self.part(name).over_time(*(values[x] for x in inputs), run=run)
+            values[name] = y.to(values[inputs[0]].dtype)
+            for x in () if keep is None else set(inputs):
+                if last_use[x] == name and x not in (
+                    keep or ()
+                ):  # a deep network holds few of its windows at a time
+                    del values[x]
+        return values
+
+    def _in_windows(
+        self, frames: Tensor, run: Tensor | None, bf16: bool, weights: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs, spikes = [], []
+        for start in range(0, len(frames), self.steps):
+            s = slice(start, start + self.steps)
+            part_run, part_weights = (None if x is None else x[s] for x in (run, weights))
+            y, fired = self.over_time(frames[s], part_run, bf16=bf16, weights=part_weights)
+            outputs.append(y)
+            spikes.append(fired)
+        return torch.cat(outputs), {name: torch.cat([s[name] for s in spikes]) for name in spikes[0]}
+
+    def lower(self) -> Graph:
+        """The graph of the network in evaluation mode (batch norm's running statistics)."""
+        into = Lowering()
+        attrs: dict[str, Any] = {"gain": float(self.gain)}
+        if self.clip is not None:
+            attrs["clip"] = float(self.clip)
+        into.node(self.frames, "input", [], attrs)
+        names = {self.frames: self.frames}
+        for name, inputs in self.inputs.items():
+            names[name] = self.part(name).lower(name, [names[x] for x in inputs], into)
+        into.node("readout", "readout", [names[name]], {"kind": "mean"})
+        gate = None
+        if self.frame_gate is not None:
+            nodes = Lowering()
+            self.frame_gate.lower(FRAME_GATE, [self.frames], nodes)
+            gate = nodes.nodes[0]
+            into.arrays |= nodes.arrays
+        form = "step" if self.causal else "window"
+        horizon = "tumbling" if self.tumbling else "endless"
+        shape = self.shapes[self.frames]
+        document = GraphDocument(form, horizon, self.steps, shape, into.nodes, gate)  # type: ignore[arg-type]
+        return Graph(document, into.arrays)
+
+
+def why_window(part: Part, name: str, steps: int) -> str:
+    """One line: why a network with this part cannot predict at every step, and what can."""
+    from spikeline.models.operations import GATES
+
+    assert isinstance(part, GateLayer)
+    kind = part.attrs["kind"]
+    forms = ", ".join(form for form in GATES[kind].forms if form != "window")
+    return (
+        f"{name}: attention {kind} over the window needs all {steps} steps before the first output;"
+        f" its causal forms are {forms}"
+    )
+
+
+def _tensors(state: Any) -> Any:
+    for value in state.values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict):
+            yield from _tensors(value)

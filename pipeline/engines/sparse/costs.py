@@ -1,0 +1,107 @@
+"""What operations cost on this machine: numbers by which the cheaper path of a layer, or engine, is chosen.
+
+The defaults are those of docs/sparse.md's machine; `spikeline bench calibrate` measures this one's and keeps
+them in the user's cache. A choice follows from these numbers and the spikes alone, never from a clock while
+it runs: the same spikes on the same machine take the same paths.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from spikeline.models.graph import Graph
+from spikeline.pipeline.engines.state import EngineError
+
+if TYPE_CHECKING:
+    from spikeline.pipeline.engines.sparse.plan import Plan
+
+
+class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Nanoseconds, but for stage_us.
+
+    add      a spike's weight added to what it reaches
+    mac      a multiply-accumulate of a layer that is computed densely instead
+    neuron   a membrane read, thresholded and written
+    stage_us a layer, whatever it does
+    onnx_mac, onnx_neuron   the same of the whole network in ONNX Runtime
+    """
+
+    add: float = 0.06
+    mac: float = 0.014
+    neuron: float = 0.4
+    stage_us: float = 5.0
+    onnx_mac: float = 0.014
+    onnx_neuron: float = 4.0
+    machine: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("add", "mac", "neuron", "stage_us", "onnx_mac", "onnx_neuron"):
+            if not 0 < getattr(self, name) < 1e6:
+                raise ValueError(
+                    f"{name} must be a positive number of nanoseconds, found {getattr(self, name)}"
+                )
+
+    def dense_pays(self, adds: float, macs: float) -> bool:
+        """Whether a layer that so many adds would do is cheaper computed densely."""
+        return adds * self.add > macs * self.mac
+
+
+def costs_file() -> Path:
+    """Where this machine's numbers are kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "spikeline" / "costs.json"
+
+
+def load_costs(path: Path | None = None) -> Costs:
+    """This machine's numbers, or the defaults where none were measured."""
+    path = path or costs_file()
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return Costs()
+    try:
+        return msgspec.json.decode(data, type=Costs)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise EngineError(f"{path}: {error}; wanted what `spikeline bench calibrate` writes") from error
+
+
+def save_costs(costs: Costs, path: Path | None = None) -> Path:
+    path = path or costs_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(costs)) + b"\n")
+    return path
+
+
+def predicted_us(plan: "Plan", spikes: Mapping[str, float], costs: Costs) -> tuple[float, float]:
+    """What a step costs here and in ONNX Runtime, at so many spikes of each layer.
+
+    A layer behind a max pool or a join is taken to get every spike in front of it: an upper bound.
+    """
+    graph = plan.graph
+    own = onnx = 0.0
+    for node in graph.nodes:
+        if node.op not in ("conv", "linear"):
+            continue
+        macs = graph.dense_macs[node.name]
+        onnx += macs * costs.onnx_mac
+        inputs = np.prod(graph.shapes[node.inputs[0]])
+        if node.name in plan.fed_by_dense:
+            own += macs * costs.mac
+        elif node.inputs[0] in graph.spiking:
+            share = min(1.0, _spikes_into(graph, node.inputs[0], spikes) / inputs)
+            own += min(share * macs * costs.add, macs * costs.mac)
+    neurons = sum(float(np.prod(graph.shapes[name])) for name in graph.layers)
+    onnx += neurons * costs.onnx_neuron
+    own += neurons * costs.neuron
+    return own / 1e3 + costs.stage_us * len(plan.stages), onnx / 1e3
+
+
+def _spikes_into(graph: Graph, name: str, spikes: Mapping[str, float]) -> float:
+    if name in spikes:
+        return spikes[name]
+    node = next(node for node in graph.nodes if node.name == name)
+    return sum(_spikes_into(graph, source, spikes) for source in node.inputs)

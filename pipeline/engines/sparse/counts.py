@@ -1,0 +1,117 @@
+"""The first layer: a convolution on event counts and its neurons, from a frame or from single events."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeline.pipeline.engines.sparse import kernels_counts
+from spikeline.pipeline.engines.sparse.arithmetic import Dense
+from spikeline.pipeline.engines.sparse.geometry import Convolution
+from spikeline.pipeline.engines.sparse.stages import Membranes, Neurons, Stage, Step
+from spikeline.pipeline.engines.state import States
+
+MOST = 255  # events of a cell that the whole numbers are made for, where the input has no clip
+LARGEST = 2.0**30  # of any sum of whole numbers: int32 holds twice as much
+
+
+@dataclass(slots=True)
+class Early:
+    """Events taken before their step: frame (B, 2, H, W), sums (B, Ho Wo C), and whether the step used them."""
+
+    frame: NDArray[np.uint16]
+    sums: NDArray[np.int32]
+    used: list[bool]
+
+    def clear(self) -> None:
+        """After the step, which has taken the sums it used; a stream that idled loses its events."""
+        for b in range(len(self.frame)):
+            if not self.used[b] and self.frame[b].any():
+                self.sums[b] = 0
+            self.frame[b] = 0
+            self.used[b] = False
+
+
+class CountsConv(Stage):
+    """counts - min(gain n, clip) - convolution (and average pool) - neurons.
+
+    Sums of weights are whole numbers of 1 / 2^bits; where the input has no clip and a cell more than MOST
+    events, the step is computed in float32 instead.
+    """
+
+    def __init__(self, neurons: Neurons, convolution: Convolution, gain: float, clip: float | None) -> None:
+        self.name, self.neurons, self.convolution = neurons.name, neurons, convolution
+        self._gain, self._clip = gain, clip
+        weights, self._starts = convolution.weights()
+        self._top = 1 << 40 if clip is None else max(1, math.ceil(clip / gain))  # the first count clipped
+        largest = gain * MOST if clip is None else clip
+        reach = float(np.abs(convolution.kernel).sum((1, 2, 3)).max()) * largest
+        bits = math.floor(math.log2(LARGEST / max(reach, 1e-6)))
+        self._plain = np.rint(weights * gain * 2.0**bits).astype(np.int32)
+        self._full = np.rint(weights * largest * 2.0**bits).astype(np.int32)
+        self._worth = np.float32(neurons.cell.ratio * 2.0**-bits)
+        self._taps, self._geometry = convolution.taps, convolution.numbers
+        C, Ho, Wo = convolution.after
+        self._rows = np.array([0, Ho], np.int64)
+        self._sums = np.zeros((int(self._taps.max()) + 1) * Wo * C, np.int32)
+        self._dense = Dense()
+        self._kernel = convolution.kernel.astype(np.float32)
+
+    def room(self, batch: int, states: States) -> Membranes:
+        return self.neurons.room(batch, states)
+
+    def early(self, own: Membranes) -> Early:
+        """Room for events that come before their step, made when it is first asked for."""
+        if own.extra is None:
+            C, Ho, Wo = self.convolution.after
+            batch = len(own.h)
+            frame = np.zeros((batch, *self.convolution.before), np.uint16)
+            own.extra = Early(frame, np.zeros((batch, Ho * Wo * C), np.int32), [False] * batch)
+        return own.extra
+
+    def add(
+        self, x: Any, y: Any, p: Any, start: int, stop: int, cells: NDArray[np.int32], own: Membranes, b: int
+    ) -> None:
+        early = self.early(own)
+        kernels_counts.add_counts(
+            x, y, p, start, stop, cells, early.frame[b], self._top, self._plain, self._full,
+            self._starts, self._taps, self._geometry, early.sums[b],
+        )  # fmt: skip
+
+    def run(self, step: Step, own: Membranes) -> None:
+        neurons, out = self.neurons, step.rooms.spikes[self.name]
+        taken = own.extra is not None and step.frames is own.extra.frame
+        for b in step.streams:
+            frame = step.frames[b]
+            top = int(frame.max())
+            now = step.rooms.now[b]
+            if top == 0 and neurons.quiet(own, b):
+                out.total[b] = 0
+                continue
+            if self._clip is None and top > MOST:
+                self._in_float(frame, own, b, now, step)
+                continue
+            kernels_counts.counts_layer(
+                frame, self._top, taken, self._plain, self._full,
+                self._starts, self._taps, self._geometry, self._rows,
+                own.extra.sums[b] if taken else self._sums, self._worth,
+                own.h[b], neurons.drive, neurons.cell.numbers, neurons.lazy, now, own.due[b], own.awake[b],
+                out.keep, out.values[b], out.words[b], out.listed, out.count[b], out.first[b], out.list[b],
+                own.found,
+            )  # fmt: skip
+            if taken:
+                own.extra.used[b] = True
+            out.total[b] = int(own.found[0])
+            own.wakeful[b] = int(own.found[1])
+
+    def _in_float(self, frame: NDArray[np.uint16], own: Membranes, b: int, now: int, step: Step) -> None:
+        neurons, convolution = self.neurons, self.convolution
+        neurons.catch_up(own, b, now)
+        x = frame[None].astype(np.float32) * np.float32(self._gain)
+        _, Ho, Wo = convolution.after
+        side = convolution.padding
+        current = self._dense.conv(x, self._kernel, stride=convolution.stride, pads=(side, side))
+        current = np.ascontiguousarray(current[:, :, :Ho, :Wo].transpose(0, 2, 3, 1))
+        neurons.fed(own, b, current.reshape(-1), neurons.cell.ratio, step.rooms.spikes[self.name])
