@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from spikeline.drivers.detect import HEAD_BYTES, detect
 from spikeline.drivers.faults import OPTIONS as FAULT_OPTIONS
 from spikeline.drivers.faults import CutFile, Faulty, read_script
 from spikeline.drivers.formats import FORMATS, KNOWN, no_format, open_format, reader_of
+from spikeline.drivers.piped import Piped
 from spikeline.drivers.wrappers import Clip, Cut, Loop, Paced
 from spikeline.pipeline.events import Sensor, Source, SourceError
 
@@ -37,7 +39,7 @@ def source_kinds() -> dict[str, str]:
         "FILE?format=NAME": f"a recording as this format: {', '.join(sorted(FORMATS))}",
         "FILE.npz?clip=K": "clip K of a labelled set; without it each clip is an epoch",
         "GLOB": "several recordings in the order of their names, one epoch each",
-        "-": "a recording from standard input",
+        "-": "a recording from standard input; a FIFO's name does too",
         "dv://HOST:PORT": "a live camera that a DV sender on the network gives out",
         "sim:gesture?seed=1": "a simulated camera",
         "cut(events=N)+SOURCE": "packets of at most N events",
@@ -137,8 +139,10 @@ def _around(factory: Callable[[], Source], wrap: Callable[[Source], Source]) -> 
 
 
 def _repeatable(base: str, factory: Callable[[], Source]) -> Callable[[], Source]:
-    if base.rpartition("+")[2].partition("?")[0] == "-":
-        raise SourceError("-: standard input can be read only once; a loop needs a file")
+    name = base.rpartition("+")[2].partition("?")[0]
+    if name == "-" or _is_pipe(name):
+        what = "standard input" if name == "-" else "a pipe"
+        raise SourceError(f"{name}: {what} can be read only once; a loop needs a file")
     return factory
 
 
@@ -178,11 +182,22 @@ def _open_file(name: str, options: dict[str, str], sensor: Sensor | None, stream
     if os.path.isdir(name):
         raise SourceError(f"{name}: is a folder; wanted a file, or a glob such as {os.path.join(name, '*')}")
     try:
+        if _is_pipe(name):
+            return _open_pipe(Piped(open(name, "rb", buffering=0), name), options, sensor, stream)
         with open(name, "rb") as file:
             head = file.read(HEAD_BYTES)
-            found = detect(head, name, os.fstat(file.fileno()).st_size)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise SourceError(f"{name}: cannot be read: {error.strerror or error}") from error
+    form, options, forced = _format(name, head, size, options, stream)
+    return open_format(name, form, sensor, options, forced=forced)
+
+
+def _format(
+    name: str, head: bytes, size: int, options: dict[str, str], stream: int | None
+) -> tuple[str, dict[str, str], bool]:
+    """(the format, the options, whether the user says it rather than the file)"""
+    found = detect(head, name, size)
     forced = options.get("format")
     if forced is not None and forced not in FORMATS:
         raise SourceError(f"{name}: format={forced}; choose from {', '.join(sorted(FORMATS))}")
@@ -198,25 +213,42 @@ def _open_file(name: str, options: dict[str, str], sensor: Sensor | None, stream
                 f"this is {FORMATS[chosen].title}"
             )
         options = {**options, "stream": str(stream)}
-    return open_format(name, chosen, sensor, options, forced=forced is not None or not found.sure)
+    return chosen, options, forced is not None or not found.sure
+
+
+def _is_pipe(name: str) -> bool:
+    """A FIFO, say, or the shell's <(command)."""
+    return os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
 
 
 def _open_stdin(options: dict[str, str], sensor: Sensor | None, stream: int | None) -> Source:
-    """All of standard input in a temporary file, which has no name any more once it is open."""
     if sys.stdin is None or sys.stdin.isatty():
         raise SourceError("-: standard input is a terminal; wanted a recording piped into it")
+    return _open_pipe(Piped(sys.stdin.buffer, "standard input", keep=True), options, sensor, stream)
+
+
+def _open_pipe(piped: Piped, options: dict[str, str], sensor: Sensor | None, stream: int | None) -> Source:
+    """Read as it comes, if the format can be; else all of it is first put into a temporary file."""
+    name = str(piped)
+    try:
+        form, options, forced = _format(name, piped.at(0, HEAD_BYTES), piped.size, options, stream)
+        if reader_of(form).FORWARD:
+            return open_format(piped, form, sensor, options, forced=forced)
+    except BaseException:
+        piped.close()
+        raise
     spool = tempfile.NamedTemporaryFile(prefix="spikeline-", delete=False)  # noqa: SIM115 - unlinked below
     try:
         with spool:
-            while piece := sys.stdin.buffer.read(1 << 20):
-                spool.write(piece)
-        return _open_file(spool.name, options, sensor, stream)
+            shutil.copyfileobj(piped.reader(), spool, 1 << 20)
+        return open_format(spool.name, form, sensor, options, forced=forced)
     except SourceError as error:
-        raise SourceError(str(error).replace(spool.name, "standard input")) from error
+        raise SourceError(str(error).replace(spool.name, name)) from error
     except OSError as error:
-        raise SourceError(f"-: standard input cannot be kept in {spool.name}: {error.strerror}") from error
+        raise SourceError(f"{name}: cannot be kept in {spool.name}: {error.strerror}") from error
     finally:
-        os.unlink(spool.name)
+        piped.close()
+        os.unlink(spool.name)  # who has it open can still read it
 
 
 def _open_dv(base: str, sensor: Sensor | None, stream: int | None) -> Source:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from spikeline.pipeline.events import Admission, EventPacket, Sensor, SourceError, SourceReport
 
@@ -22,7 +22,7 @@ class Stored:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+            self._file: IO[bytes] = open(path, "rb")  # noqa: SIM115 - closed by close()
             self.size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -35,27 +35,40 @@ class Stored:
         except OSError as error:
             raise SourceError(f"{self.path}: cannot be read at byte {offset}: {error.strerror}") from error
 
+    def reader(self) -> IO[bytes]:
+        """All of it from the first byte on, as a file of its own."""
+        return open(self.path, "rb")
+
     def close(self) -> None:
         self._file.close()
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 class FileSource(ABC):
     """Base of the file sources: they fill in `sensor`, `format`, `_admission` and `_packets`.
 
     The readers of `drivers.formats` are made by `Reader(path, sensor=..., options=...)`: the sensor that
-    the user named, and the options of the URI; `OPTIONS` names those it takes.
+    the user named, and the options of the URI; `OPTIONS` names those it takes. FORWARD: they only ever go
+    forward, and take a pipe in place of a path.
     """
 
     OPTIONS: tuple[str, ...] = ()
+    FORWARD = False
 
     sensor: Sensor
     format: str
 
     def __init__(
-        self, path: str | Path, *, sensor: Sensor | None = None, options: Mapping[str, str] | None = None
+        self,
+        path: str | Path | Stored,
+        *,
+        sensor: Sensor | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
-        self.path = Path(path)
-        self._stored = Stored(self.path)
+        self._stored = path if isinstance(path, Stored) else Stored(Path(path))
+        self.path = self._stored.path
         self._begun = False
         self._closed = False
         self._admission: Admission

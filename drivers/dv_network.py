@@ -38,7 +38,8 @@ from spikeline.drivers.formats.aedat4_layout import (
     read_header,
     walk,
 )
-from spikeline.pipeline.events import RESET_BACK_US, Admission, EventPacket, Sensor, SourceError
+from spikeline.drivers.formats.settled import Settled
+from spikeline.pipeline.events import RESET_BACK_US, EventPacket, Sensor, SourceError
 
 CONNECT_S = 2.0  # for the connection and the header together
 IDLE_S = 0.005  # after so long without a byte the clock is marked, and again after as long
@@ -94,7 +95,7 @@ class DvNetworkSource(Aedat4Source):
             self.close()
             raise
         self.sensor = Sensor(width, height, about.source.split("_")[0])
-        self._admission = Admission(self.sensor)
+        self._admission = Settled(self.sensor)
         self._last_us: int | None = None
         self._at = len(head)  # bytes of the stream before `_buffer`
         self._admission.report.bytes = len(head)

@@ -18,12 +18,14 @@ class Made(NamedTuple):
 
     units   (k, 4) int64: first byte, last byte + 1, first event, last event + 1 of each thing that is stored
             by itself: a record, a packet, a chunk of one column. None: nothing is
+    packets as units: what damage may cost as a whole, where that is more than a unit
     silent  sizes to which the file can be cut and nothing in it shows that
     """
 
     data: bytes
     units: np.ndarray | None
     silent: Collection[int] = ()
+    packets: np.ndarray | None = None
 
     def ends(self, events: int) -> np.ndarray:
         """(events,) The size from which on the file holds all of each event."""
@@ -34,8 +36,9 @@ class Made(NamedTuple):
 
     def hit(self, start: int, stop: int, events: int) -> np.ndarray:
         """(events,) Whether these bytes hold some of each event, or of what it is stored with."""
-        hit = np.full(events, self.units is None)
-        for begin, end, first, last in self.units if self.units is not None else ():
+        units = self.units if self.packets is None else self.packets
+        hit = np.full(events, units is None)
+        for begin, end, first, last in units if units is not None else ():
             hit[first:last] |= begin < stop and start < end
         return hit
 

@@ -1,6 +1,7 @@
-"""Whole small files of formats with packets, messages or chunks: AEDAT4, npz, HDF5, bags and MCAP."""
+"""Small files of formats with packets, messages or chunks: AEDAT4, npz, HDF5, bags and MCAP."""
 
 import io
+import re
 import sqlite3
 import struct
 import tempfile
@@ -209,13 +210,40 @@ def hdf5_ecf(events: Events) -> Made:
 
 
 def _hdf5(write: Callable[[Any], list[Any]], n: int) -> Made:
-    """A unit is a chunk of one dataset; an event may need one of each."""
-    image, units = io.BytesIO(), []
+    """A unit is a chunk of one dataset; an event may need one of each. What lies between is index."""
+    image, chunks = io.BytesIO(), []
     with h5py.File(image, "w") as file:
         for dataset in write(file):
             for k in range(dataset.id.get_num_chunks()):
                 chunk = dataset.id.get_chunk_info(k)
                 first = int(chunk.chunk_offset[0])
-                stop = chunk.byte_offset + chunk.size
-                units.append((chunk.byte_offset, stop, first, min(n, first + dataset.chunks[0])))
-    return Made(image.getvalue(), np.array(units))
+                rows = first, min(n, first + dataset.chunks[0])
+                chunks.append((chunk.byte_offset, chunk.byte_offset + chunk.size, *rows))
+        rank = len(dataset.shape)
+    data, chunks = image.getvalue(), sorted(chunks)
+    listed = _index_ends(data, rank)
+    units = [(start, stop, *rows) for start, stop, *rows in chunks]
+    units += [(listed[start] - 1, listed[start], *rows) for start, _, *rows in chunks]
+    starts, stops = [start for start, *_ in chunks], [stop for _, stop, *_ in chunks]
+    between = zip([0, *stops], [*starts, len(data)], strict=True)
+    index = [(start, stop, 0, n) for start, stop in between if stop > start]
+    return Made(data, np.array(units), packets=np.array(chunks + index))
+
+
+def _index_ends(data: bytes, rank: int) -> dict[int, int]:
+    """Behind which byte all nodes of the tree are whole that lead to the chunk at this one."""
+    key = 8 + 8 * (rank + 1)  # size and filters, then where it begins, in rows and so on
+    node = 24 + 65 * key + 64 * 8
+    above: dict[int, int] = {}
+    for match in re.finditer(b"TREE\x01", data):
+        at = match.start()
+        for k in range(int.from_bytes(data[at + 6 : at + 8], "little")):
+            place = at + 24 + key * (k + 1) + 8 * k
+            above[int.from_bytes(data[place : place + 8], "little")] = at
+    ends: dict[int, int] = {}
+    for child in above:
+        way = child
+        while way in above:
+            way = above[way]
+            ends[child] = max(ends.get(child, 0), way + node)
+    return ends

@@ -1,7 +1,8 @@
-"""Whole small files of formats with one event after another: AEDAT 1 to 3, EVT, DAT, ES, N-MNIST, text, npy."""
+"""Small files of formats with one event after another: AEDAT 1 to 3, EVT, DAT, ES, N-MNIST, CSV and npy."""
 
 import gzip
 import io
+import zlib
 
 import make_aedat
 import make_prophesee
@@ -50,15 +51,18 @@ def _line_ends(head: bytes) -> list[int]:
 
 
 def aedat3(events: Events) -> Made:
-    head, units = make_aedat.aedat3_header(), []
-    edges, at = [len(head)], 0
-    packets = make_aedat.aedat3(events, 200)
-    for packet in packets:
-        for begin in range(edges[-1] + 28, edges[-1] + len(packet), 8):
-            units.append((begin, begin + 8, at, at + 1))
-            at += 1
-        edges.append(edges[-1] + len(packet))
-    return Made(head + b"".join(packets), np.array(units), edges)
+    """Of a packet that is cut, the first events can be read."""
+    head, units, packets = make_aedat.aedat3_header(), [], []
+    body, at = make_aedat.aedat3(events, 200), len(head)
+    for packet in body:
+        first = len(units)
+        units += [
+            (at + 28 + 8 * k, at + 36 + 8 * k, first + k, first + k + 1) for k in range(len(packet) // 8 - 3)
+        ]
+        packets.append((at, at + len(packet), first, len(units)))
+        at += len(packet)
+    edges = [len(head), *(stop for _, stop, _, _ in packets)]
+    return Made(head + b"".join(body), np.array(units), edges, np.array(packets))
 
 
 def evt2(events: Events, head: bytes) -> Made:
@@ -126,7 +130,16 @@ def txt(events: Events) -> Made:
 
 
 def csv_gz(events: Events) -> Made:
-    return Made(gzip.compress(csv(events).data, mtime=0), None)
+    """A line takes all the bytes in front of it."""
+    text = csv(events)
+    data = gzip.compress(text.data, mtime=0)
+    member, had, lines = zlib.decompressobj(16 + zlib.MAX_WBITS), 0, text.ends(len(events.t)).tolist()
+    ends: list[int] = []
+    for at in range(len(data)):
+        had += len(member.decompress(data[at : at + 1]))
+        while len(ends) < len(lines) and lines[len(ends)] <= had:
+            ends.append(at + 1)
+    return Made(data, one_each(np.zeros(len(ends), np.int64), np.array(ends)))
 
 
 def _lines(head: str, lines: list[str], ending: str) -> Made:

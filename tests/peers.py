@@ -9,7 +9,8 @@ import io
 import h5py
 import make_bags
 import numpy as np
-from format_files import BEGIN_US, SIDE, ros_mcap
+from made import BEGIN_US, SIDE
+from make_container_files import ros_mcap
 from test_sources_writers import Events, pieces, records
 
 SIZE = (SIDE, SIDE)

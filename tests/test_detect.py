@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_sources_writers import aedat4, random_events, records
 
 from spikeline.drivers import open_source
 from spikeline.drivers.detect import HEAD_BYTES, detect
-from spikeline.drivers.formats import EXTENSIONS, FORMATS, extension_of
+from spikeline.drivers.formats import EXTENSIONS, FORMATS, extension_of, reader_of
 from spikeline.pipeline.events import Sensor, SourceError
 
 RECORDINGS = Path(os.environ.get("SPIKELINE_DATA", Path(__file__).parents[2] / "shared/data")) / "recordings"
@@ -187,6 +188,18 @@ def test_the_word_of_the_user_goes_to_all_files_of_a_glob_and_to_standard_input(
         assert sum(map(len, source)) == 10
     with pytest.raises(SourceError, match="read only once"):
         open_source("-?format=npy", loop=2)
+
+
+def test_the_documents_name_every_format_and_option():
+    table = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")][1:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == set(FORMATS)
+    for formats, _, options in rows:
+        for name in re.findall(r"`(\w+)`", formats):
+            told = set(re.findall(r"`(\w+)` ", options + " "))
+            wanted = {option for option in reader_of(name).OPTIONS if option != "format"}
+            assert wanted <= told, f"{name}: {wanted - told}"
 
 
 def test_the_table_of_formats_is_sound():

@@ -299,7 +299,7 @@ def test_a_bag_without_its_index_or_first_connection(tmp_path):
     index = int.from_bytes(data[data.index(b"index_pos=") + 10 :][:8], "little")
     path.write_bytes(data[:index])
     found, report = read_all(RosSource(path))
-    assert same(found, events) and not report.truncated
+    assert same(found, events) and report.truncated and "0 of " in report.damage[-1]
     first = data.index(b"op=\x07")
     path.write_bytes(data[:first] + b"op=\x55" + data[first + 4 :])
     found, report = read_all(RosSource(path))

@@ -102,13 +102,13 @@ def test_the_lowered_graph_is_the_network(case):
 def test_the_engines_agree(case):
     net = small_network(case)
     graph = net.lower()
-    torch_engine = open_engine("torch", graph)
+    reference_engine = open_engine("torch", graph)
     for name in ENGINES:
         if name != "torch":
-            other = open_engine(name, graph)
-            found = compare(torch_engine, other, counts(frames_for(net, 3 * net.steps, batch=1)))
+            frames = counts(frames_for(net, 3 * net.steps, batch=1))
+            found = compare(reference_engine, open_engine(name, graph), frames)
+            assert found.agrees and found.spikes > 0, name
             assert found.differing == 0, f"{name}: {found.per_million:.2f} differing spikes per million"
-            assert found.agrees and found.spikes > 0
 
 
 @every_network

@@ -15,6 +15,8 @@ from test_formats_prophesee import random_rows, same
 
 from spikeline.drivers.formats import rooms
 from spikeline.drivers.formats.dat import DatSource
+from spikeline.drivers.formats.evt3 import Evt3Decoder
+from spikeline.drivers.formats.feed import Feed
 from spikeline.drivers.formats.resync import NO_TIME, first_run
 from spikeline.drivers.formats.rooms import Blocks, Rooms
 from spikeline.drivers.formats.times import HORIZON, follow, in_order, ready, settle
@@ -33,6 +35,15 @@ def small_rows(n, seed=0, **keywords):
     return random_rows(np.random.default_rng(seed), n, width=64, height=48, **keywords)
 
 
+def long_file(path, n):
+    """A DAT file of `n` events, made at once."""
+    place = np.arange(n, dtype=np.uint32)
+    where = place % 64 | place % 48 << 14 | (place & 1) << 28
+    data = np.stack([place * 3, where], axis=1).astype("<u4").tobytes()
+    path.write_bytes(make.dat_header(*SENSOR[:2]) + data)
+    return path
+
+
 # Packets and their memory
 
 
@@ -48,9 +59,7 @@ def test_packets_are_full_and_in_order(tmp_path):
 
 def test_a_packet_that_is_held_never_changes(tmp_path):
     """Memory is used again only when nobody holds it, in whatever form."""
-    rows = small_rows(600_000, gap_us=3)
-    path = dat_file(tmp_path / "a.dat", rows)
-    with DatSource(path) as source:
+    with DatSource(long_file(tmp_path / "a.dat", 600_000)) as source:
         held, copies = [], []
         for k, packet in enumerate(source):
             kept = (packet, packet.t[5:9], memoryview(packet.x), packet.part(1, 3))[k % 4]
@@ -65,7 +74,7 @@ def test_a_packet_that_is_held_never_changes(tmp_path):
 
 
 def test_memory_that_nobody_holds_is_used_again(tmp_path):
-    path = dat_file(tmp_path / "a.dat", small_rows(600_000, gap_us=3))
+    path = long_file(tmp_path / "a.dat", 600_000)
     with DatSource(path) as source:
         places = {packet.t.ctypes.data - packet.t.ctypes.data % 4_096 for packet in source}
     assert len(places) <= 3
@@ -336,3 +345,28 @@ def test_noise_has_no_run_and_some_formats_none_at_all():
 def test_a_run_of_words_without_a_time_counts():
     good = lambda data: (eights(data)[0], np.full(len(data) // 8, NO_TIME))  # noqa: E731
     assert find(b"\x01" * 16 + eight_bytes(40), good=good) == 16
+
+
+# Bytes in pieces
+
+
+def test_a_gap_in_the_pieces_makes_the_row_unknown():
+    feed = Feed(Evt3Decoder())
+    first = make.evt3([0x8001, 0x6005, 0x0007, 0x2001])
+    assert feed.events(first + b"\x01").x.tolist() == [1]
+    feed.gap()
+    later = feed.events(make.evt3([0x2002, 0x8001, 0x6009, 0x0008, 0x2003]), final=True)
+    assert (later.x.tolist(), later.y.tolist(), later.t.tolist()) == ([3], [8], [4_096 + 9])
+    assert (feed.refused, feed.lost_bytes) == (1, 1)
+
+
+def test_damage_in_pieces_is_passed_over_and_counted():
+    rows = small_rows(20_000, gap_us=5)
+    body = make.events_evt3(rows, repeat_us=16)
+    noise = np.random.default_rng(1).bytes(512)
+    half = len(body) // 4 * 2
+    feed = Feed(Evt3Decoder())
+    found = feed.events(body[:half] + noise + body[half:], final=True)
+    known = set(rows)
+    right = sum(row in known for row in zip(*(column.tolist() for column in found), strict=True))
+    assert right > 0.99 * len(rows) and 400 <= feed.lost_bytes <= 600

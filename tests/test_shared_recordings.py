@@ -1,4 +1,4 @@
-"""Recordings of real cameras, read as a user does, by content: the manifest's counts and spans, and one digest.
+"""Recordings of real cameras, read as a user does, by content: counts and spans of the manifest, one digest.
 
 They are not in the repository (most have no licence): tests are skipped, by name, where they are absent. The
 digests are those of `spikeline info`; the tests of each format compare event by event, with slow readers.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_sources_writers import DATA, labelled_set, random_events, records
 
-from spikeline.drivers.formats.arrays import NpySource, NpzSource
+from spikeline.drivers.formats.arrays import NpzSource
+from spikeline.drivers.formats.npy import NpySource
 from spikeline.pipeline.events import MAX_ABS_US, PACKET_EVENTS, Sensor, SourceError
 
 SENSOR = Sensor(16, 12)

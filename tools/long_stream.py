@@ -61,6 +61,13 @@ GAC = {
     "strides": (2, 2),
     "form": "sliding",
 }
+SYNA = {
+    "channels": (8, 8, 16, 16),
+    "stem": (3, 1),
+    "t_ratio": 2,
+    "kernels": (3, 3),
+    "form": "sliding",
+}
 FORMS: dict[str, tuple[str, dict[str, object], GateConfig]] = {
     "no attention": ("masnn3", SMALL, GateConfig()),
     "per-step CA, SA": ("masnn3", SMALL | {"attention": "cs"}, GateConfig()),
@@ -71,6 +78,7 @@ FORMS: dict[str, tuple[str, dict[str, object], GateConfig]] = {
     "sliding frame gate": ("masnn3", SMALL, GateConfig(form="sliding")),
     "prefix frame gate": ("masnn3", SMALL | {"attention": "t", "form": "prefix"}, GateConfig(form="prefix")),
     "STAA, last position": ("staa-vgg13", STAA, GateConfig()),
+    "sliding MA, IA": ("syna-gesture", SYNA, GateConfig()),
     "sliding GAU": ("gac-resnet18-events", GAC, GateConfig()),
 }
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from spikeline.drivers import uri as grammar
-from spikeline.drivers.base import FileSource
+from spikeline.drivers.base import FileSource, Stored
 from spikeline.pipeline.events import Sensor, SourceError
 
 
@@ -32,7 +32,7 @@ FORMATS = {
     "es": Format("event_stream", "EventStreamSource", "Event Stream", (".es", ".bin")),
     "hdf5": Format("hdf5", "Hdf5Source", "HDF5", (".h5", ".hdf5", ".hdf", ".mat")),
     "csv": Format("text", "TextSource", "CSV", (".csv", ".txt", ".dat", ".dvs", ".tsv", ".gz")),
-    "npy": Format("arrays", "NpySource", ".npy", (".npy",)),
+    "npy": Format("npy", "NpySource", ".npy", (".npy",)),
     "npz": Format("arrays", "NpzSource", ".npz", (".npz",)),
     "nmnist": Format("nmnist", "NmnistSource", "N-MNIST", (".bin", ".bs2")),
     "rosbag": Format("ros", "RosSource", "ROS 1 bag", (".bag",)),
@@ -52,19 +52,19 @@ def reader_of(format_name: str) -> type[FileSource]:
 
 
 def open_format(
-    path: str, format_name: str, sensor: Sensor | None, options: Mapping[str, str], *, forced: bool
+    path: str | Stored, format_name: str, sensor: Sensor | None, options: Mapping[str, str], *, forced: bool
 ) -> FileSource:
     """Open the file as `format_name`. `forced`: the format is not written in the file's head.
 
     Then a reader of several formats is told which, as its option `format`.
     """
     reader = reader_of(format_name)
-    grammar.only(options, {*reader.OPTIONS, "format"}, path)
+    grammar.only(options, {*reader.OPTIONS, "format"}, str(path))
     given = {key: value for key, value in options.items() if key != "format"}
     if forced and "format" in reader.OPTIONS:
         given["format"] = format_name
     source = reader(path, sensor=sensor, options=given)
-    extension = extension_of(path)
+    extension = extension_of(str(path))
     if not forced and extension in EXTENSIONS and extension not in FORMATS[format_name].extensions:
         source.note(
             f"named {extension}, but its content is {FORMATS[format_name].title}, and is read as such"

@@ -58,6 +58,7 @@ _HEADER = struct.Struct("<hhiiiiii")
 
 class Aedat3Source(RecordSource):
     OPTIONS = ("source",)
+    FORWARD = False  # a packet is believed when another one begins behind it, which may be far
 
     format = "AEDAT 3"
 

@@ -21,7 +21,8 @@ COUNTS = KINDS + 3  # without a possible time or place
 RESET = 1  # the special event
 SIZES = (8, 8, 36, 36, 48, 8, 8, 10)  # of an event, by type; a frame's has its pixels besides
 TIMES_AT = (4, 4, 12, 4, 4, 4, 4, 6)
-MOST_EVENT = 1 << 26  # bytes
+MOST_EVENT = 1 << 26  # bytes of a frame
+MOST_OTHER = 1 << 10  # of an event whose size we do not know; a header read two bytes early has more
 MOST_OVERFLOW = 1 << 20  # 71 years
 
 LEFT, SKIP, OVERFLOW, STRICT, LAST, SOURCE = range(6)  # see `take`
@@ -97,7 +98,7 @@ def plausible(data, at):
         return SIZES[FRAME] <= size < MOST_EVENT and time_at in (8, TIMES_AT[FRAME])
     if kind < len(SIZES):
         return size == SIZES[kind] and time_at == TIMES_AT[kind]
-    return 8 <= size < MOST_EVENT and 0 < time_at <= size - 4
+    return 8 <= size <= MOST_OTHER and 0 < time_at <= size - 4
 
 
 @numba.njit(cache=True, nogil=True)

@@ -21,10 +21,10 @@ import numpy as np
 from spikeline.drivers import uri as grammar
 from spikeline.drivers.base import FileSource
 from spikeline.drivers.formats.aedat4_layout import Damage, Packet, read_header, walk
+from spikeline.drivers.formats.settled import Settled
 from spikeline.pipeline.events import (
     JUMP_US,
     RESET_BACK_US,
-    Admission,
     EventPacket,
     Sensor,
     SourceError,
@@ -62,7 +62,7 @@ class Aedat4Source(FileSource):
             self.close()
             raise
         self.sensor = Sensor(about.width, about.height, about.source.split("_")[0])
-        self._admission = Admission(self.sensor)
+        self._admission: Settled = Settled(self.sensor)
         self._last_us: int | None = None
 
     def _choose(self, stream: int | None) -> int:
@@ -135,7 +135,7 @@ class Aedat4Source(FileSource):
         x = np.ascontiguousarray(events["x"])
         y = np.ascontiguousarray(events["y"])
         p = events["on"].astype(np.uint8)
-        for packet in self._admission.admit(t, x, y, p):
+        for packet in self._admission.settle(t, x, y, p, final=True):  # damage ends where its packet does
             self._last_us = packet.until_us
             yield packet
 

@@ -46,7 +46,9 @@ def read_header(data: Stored) -> Header:
     else:
         raise SourceError(f"{data.path}: {MOST_BYTES >> 20} MiB of header; wanted a recording behind it")
     version = _VERSION.match(lines[0]) if lines else None
-    cut = not ended and len(head) == data.size > body and _CUT_LINE.fullmatch(head, body) is not None
+    unended = not ended and len(head) == data.size
+    marked = version is not None and version[0].endswith("3.1")  # alone always has an end mark
+    cut = unended and (_CUT_LINE.fullmatch(head, body) is not None if data.size > body else marked)
     return Header((int(version[1]), int(version[2])) if version else None, tuple(lines), body, cut)
 
 

@@ -1,4 +1,4 @@
-"""Events in numpy files: `.npy` (one structured array) and `.npz` (one entry per column) as packets.
+"""Events in `.npz` files, with an entry per column, as packets. (`.npy`: npy.py.)
 
 Columns go by name (columns.py). The sensor's size comes from the entries `width` and `height`, or
 from the user, and is never guessed. A labelled set has `offsets` (clip k is
@@ -8,12 +8,11 @@ Nothing is unpickled. An `.npz` carries a checksum per entry, so a damaged one i
 """
 
 import itertools
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from spikeline.drivers.formats.columns import (
     signed_polarity,
     times_us,
 )
+from spikeline.drivers.formats.npy import array_header, checked_sensor
 from spikeline.drivers.recording import LOSSES, MARKS, WINDOWS, recorded_decisions, recorded_packets
 from spikeline.pipeline.events import (
     PACKET_EVENTS,
@@ -39,70 +39,7 @@ from spikeline.pipeline.events import (
     foreign_error,
 )
 
-MAX_SIDE = 65_535
 DEFLATE_MOST = 1_100  # deflate packs at most 1032 : 1; an entry that claims more is damaged or a trap
-
-
-class NpySource(FileSource):
-    """A structured array on disk, read piece by piece. `sensor` must be given: the file has none."""
-
-    format = "npy"
-
-    def __init__(
-        self, path: str | Path, *, sensor: Sensor | None = None, options: Mapping[str, str] | None = None
-    ) -> None:
-        grammar.only(options or {}, self.OPTIONS, str(path))
-        super().__init__(path)
-        try:
-            with open(path, "rb") as file:
-                self._shape, self._dtype = _array_header(file, str(path))
-                self._data_at = file.tell()
-            fields = self._dtype.fields
-            if fields is None or len(self._shape) != 1:
-                raise SourceError(
-                    f"{path}: holds {self._dtype} of shape {self._shape}; wanted one structured array of "
-                    "events with the fields t, x, y, p"
-                )
-            self._columns = find_columns(_distinct(self._dtype), str(path))
-            check_kinds({ours: fields[name][0] for ours, name in self._columns.items()}, str(path))
-            self.sensor = _checked_sensor(None, sensor, str(path))
-            self._admission = Admission(self.sensor)
-        except BaseException:
-            self.close()
-            raise
-
-    def _packets(self) -> Iterator[EventPacket]:
-        report, path = self._admission.report, str(self.path)
-        size = self._dtype.itemsize
-        present = max(0, self._stored.size - self._data_at)
-        whole = min(self._shape[0], present // size)
-        signed = signed_polarity((piece[self._columns["p"]] for piece in self._pieces(whole)), path)
-        for piece in self._pieces(whole):
-            named = {ours: piece[name] for ours, name in self._columns.items()}
-            yield from self._admission.admit(
-                times_us(named["t"]),
-                coordinates(named["x"]),
-                coordinates(named["y"]),
-                polarities(named["p"], signed),
-            )
-            report.bytes += piece.nbytes
-        report.bytes = self._stored.size
-        stop = self._data_at + whole * size
-        if whole < self._shape[0]:
-            report.truncated = True
-            self._damaged(
-                f"bytes {stop} to {self._stored.size}: the file ends "
-                f"after {whole} of {self._shape[0]} records"
-            )
-        elif stop < self._stored.size:
-            self._damaged(f"bytes {stop} to {self._stored.size}: bytes after the last record")
-
-    def _pieces(self, whole: int) -> Iterator[NDArray[Any]]:
-        size = self._dtype.itemsize
-        for first in range(0, whole, PACKET_EVENTS):
-            count = min(PACKET_EVENTS, whole - first)
-            data = self._stored.at(self._data_at + first * size, count * size)
-            yield np.frombuffer(data, self._dtype, len(data) // size)
 
 
 class NpzSource(FileSource):
@@ -133,7 +70,7 @@ class NpzSource(FileSource):
                 ) from error
             self.names = {name[:-4] for name in self._zip.namelist() if name.endswith(".npy")}
             self._columns = find_columns(self.names & ALL_ALIASES, f"{path}")
-            self.sensor = _checked_sensor(self._own_sensor(), sensor, str(path))
+            self.sensor = checked_sensor(self._own_sensor(), sensor, str(path))
             self._admission = Admission(self.sensor)
             clip = grammar.whole(options, "clip", 0, str(path)) if "clip" in options else None
             self._clips = self._own_clips(clip)
@@ -254,7 +191,7 @@ class NpzSource(FileSource):
                     f"{where}: declares {info.file_size} bytes in {info.compress_size} packed ones"
                 )
             with self._zip.open(info) as file:
-                shape, dtype = _array_header(file, where)
+                shape, dtype = array_header(file, where)
                 count = int(np.prod(shape, dtype=object))
                 data = file.read()
             if len(data) != count * dtype.itemsize:
@@ -268,48 +205,3 @@ class NpzSource(FileSource):
             raise SourceError(f"{where}: damaged: {error}") from error
         except Exception as error:
             raise foreign_error(where, error) from error
-
-
-def _distinct(dtype: np.dtype[Any]) -> list[str]:
-    """Field names, with a title in place of a name we do not know (two names of one field are one)."""
-    names = []
-    for name in dtype.names or ():
-        field: tuple[Any, ...] = dtype.fields[name] if dtype.fields else ()
-        title = field[2] if len(field) > 2 else None
-        names.append(name if name in ALL_ALIASES or title not in ALL_ALIASES else str(title))
-    return names
-
-
-def _array_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type out of an .npy header; the file is left at the first record."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about headers that Python 2 wrote
-            version = np.lib.format.read_magic(file)
-            if version not in ((1, 0), (2, 0)):
-                raise SourceError(f"{where}: .npy version {version}; wanted 1.0 or 2.0")
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran, dtype = read(file)
-    except SourceError:
-        raise
-    except Exception as error:  # the header is a Python literal: damage to it raises all sorts of things
-        raise foreign_error(f"{where}: .npy header", error) from error
-    if dtype.hasobject:
-        raise SourceError(f"{where}: holds Python objects, which are never loaded; wanted numbers")
-    if dtype.itemsize == 0 or any(side < 0 for side in shape) or (fortran and len(shape) > 1):
-        raise SourceError(f"{where}: shape {shape} of {dtype}; wanted one row of numbers")
-    return shape, dtype
-
-
-def _checked_sensor(own: Sensor | None, given: Sensor | None, where: str) -> Sensor:
-    sensor = own or given
-    if sensor is None:
-        raise SourceError(f"{where}: the file does not say its sensor's size; give it with --sensor WxH")
-    if not (0 < sensor.width <= MAX_SIDE and 0 < sensor.height <= MAX_SIDE):
-        raise SourceError(
-            f"{where}: sensor of {sensor.width}x{sensor.height} pixels; wanted 1x1 to {MAX_SIDE}x{MAX_SIDE}"
-        )
-    return sensor

@@ -38,10 +38,11 @@ SIDE = 2_048  # coordinates of a camera are smaller
 LOOK_RECORDS = 32  # behind one whose time leaps
 FEW = 8  # one in so many may be wrong
 LEAP_US = 1_000_000  # a step of time that is looked at: damage may have made it
+LONG_US = 60_000_000  # a step back that is a wrap, but then so long, is more probably damage
 NEAR = 1_024  # records that span less than this have no such step
 
 LAST, STEP = 0, 1  # what the state holds: the last time, unwrapped; what to do with the next
-CHECK, TAKE, FIRST = range(3)
+CHECK, TAKE, FIRST, NEW = range(4)
 
 
 class DatSource(RecordSource):
@@ -91,7 +92,7 @@ class DatDecoder(Decoder):
         super().__init__()
         self._bits = BITS[version]
         self._shift_us = shift_us
-        self._state = np.array([0, FIRST], np.int64)
+        self._state = np.array([0, NEW], np.int64)
 
     def decode(self, data: Bytes, room: Room, final: bool) -> Step:
         n = min(len(data) // RECORD, len(room.t))
@@ -115,23 +116,24 @@ class DatDecoder(Decoder):
         ok, t = self.good(ahead[: min(len(ahead) // RECORD, LOOK_RECORDS) * RECORD])
         if not len(ok) or not ok[0] or np.count_nonzero(~ok) > len(ok) // FEW:
             return None
+        new = self._state[STEP] == NEW
         t = t[ok]
-        last = self._state[LAST] % WRAP_US
-        with_it = _steps_back(np.append(last, t))
-        without = _steps_back(np.append(last, t[1:]))
+        before = np.array([] if new else [self._state[LAST] % WRAP_US], np.int64)
+        with_it = _steps_back(np.append(before, t))
+        without = _steps_back(np.append(before, t[1:]))
         if without < with_it and without <= len(t) // FEW:
             self.count("event of a damaged time", 1)
             self.refused += 1
             return RECORD
-        if with_it > len(t) // FEW:
+        if with_it - 1 > len(t) // FEW:
             return None
-        self._state[STEP] = TAKE
+        self._state[STEP] = FIRST if new else TAKE
         return 0
 
 
 def _steps_back(t: NDArray[np.int64]) -> int:
-    step = np.diff(t)
-    return int(np.count_nonzero((step < -REORDER_US) & (step >= -WRAP_US // 2)))
+    """A wrap is none, if it is not also a long time."""
+    return int(np.count_nonzero((np.diff(t) < -REORDER_US) & (np.diff(t) % WRAP_US > LONG_US)))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -174,6 +176,8 @@ def _careful(words, t, x, y, p, state, shift_us, x_bits, y_bits, p_bits):
         y[i] = (where >> x_bits) & ((1 << y_bits) - 1)
         p[i] = level
         if level > 1 or x[i] >= SIDE or y[i] >= SIDE:
+            return i
+        if state[STEP] == NEW:
             return i
         now = raw if state[STEP] == FIRST else follow(raw, state[LAST], WRAP_US)
         if state[STEP] == CHECK and abs(now - state[LAST]) > LEAP_US:

@@ -176,9 +176,7 @@ def _columns(data, at, x):
         x[i] = word >> 5
         i += 1
         for k in range(5):
-            if word >> (4 - k) & 1:
-                if i == n:
-                    return -4
+            if i < n and word >> (4 - k) & 1:  # bits behind the last event mean nothing: encoders leave some
                 x[i] = (word >> 5) + 1 + k
                 i += 1
     return at

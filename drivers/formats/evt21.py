@@ -39,6 +39,7 @@ UNALIGNED = 2  # the type, one that no camera sends, by which we call words whos
 
 class Evt21Decoder(WordDecoder):
     unit = 8
+    run = 256  # by a half word out of step, few words look strange
     dtype = "<u8"
     wrap_us = WRAP_US
     layout = LAYOUT

@@ -26,8 +26,10 @@ STEP_US = 1_000_000  # a longer step of the clock needs words behind it that mak
 LAST_STEP_US = JUMP_US  # and one that no TIME_HIGH follows is believed up to this
 NEAR_WORDS = 64  # strange words are damage if among so many
 STRANGE_WORDS = 4  # there are so many
-CHAIN_WORDS = 1_024  # but not if in so many
+CHAIN_WORDS = 1_024  # or among so many
+CHAIN_STRANGE = 16  # so many; but not if in these
 CHAIN_STEPS = 4  # the clock takes so many steps, all of them good
+VOTES = 8  # words of the clock that say whether one of it is right
 PACES = 16  # steps of the clock that tell its pace
 NEVER = 1 << 62
 
@@ -135,18 +137,24 @@ class WordDecoder(Decoder):
         return ~self._is_strange[types], np.where(types == 8, times, NO_TIME)
 
     def judge(self, ahead: Bytes, final: bool) -> int | None:
-        """A long step of the clock is believed, and a strange word counted, unless others are near. If the
-        clock goes on well for a while then even many strange words are not damage."""
+        """A long step of the clock is believed if most of the next ones are no earlier, and a strange word
+        counted, unless others are near. If the clock goes on well for a while, then even many strange
+        words are not damage."""
         types, times, _ = self._split(self.words(ahead)[:CHAIN_WORDS])
-        damaged = self._is_strange[types[:NEAR_WORDS]].sum() >= STRANGE_WORDS
-        if not len(types) or (types[0] == 8 and damaged):
+        if not len(types):
             return None
-        if types[0] == 8:
+        strange = np.flatnonzero(self._is_strange[types])
+        near = np.count_nonzero(strange < NEAR_WORDS) >= STRANGE_WORDS
+        since = (times[types == 8] - self._state[HIGH]) % self.wrap_us
+        if types[0] == 8 and not near:
+            if np.count_nonzero(since[1:VOTES] < since[0]) * 2 > len(since[1:VOTES]):
+                self._counts[DAMAGED] += 1
+                return self.unit
             self._state[TAKE] = 1
             return 0
-        steps = np.diff(np.concatenate(([self._state[HIGH]], times[types == 8]))) % self.wrap_us
+        steps = np.diff(since, prepend=0) % self.wrap_us
         chained = self._state[KNOWN] and len(steps) >= CHAIN_STEPS and (steps <= STEP_US).all()
-        if damaged and not chained:
+        if types[0] == 8 or (not chained and (near or len(strange) >= CHAIN_STRANGE)):
             return None
         self._state[LENIENT] = CHAIN_WORDS if chained else 1
         return 0
@@ -205,6 +213,13 @@ def take_high(words, i, layout, state, counts, final):
     step = (raw - state[HIGH]) % layout.wrap_us
     done = CHANGED if step else SAME
     if state[KNOWN] == 0:
+        if layout.wrap_us > JUMP_US:  # a short clock may well do what only damage does to a long one
+            coming = next_high(words, i, layout, final)
+            if coming == MORE:
+                return MORE
+            if coming != NONE and (coming - raw) % layout.wrap_us > layout.wrap_us // 2:
+                counts[DAMAGED] += 1
+                return SAME
         state[HIGH] = state[BEFORE] = raw
         done = CHANGED
     elif step <= layout.usual_us:

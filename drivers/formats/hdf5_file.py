@@ -9,21 +9,25 @@ A file that was cut opens with zeros behind its end, up to the size it had; nobo
 
 import contextlib
 import io
+import itertools
 import subprocess
 import sys
 import warnings
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ATTRIBUTES = ("width", "height", "geometry", "sensor_resolution", "timestamp_scale_ms")
 SMALL = 1 << 16  # bytes of an attribute or a scalar that we read
 MOST_OBJECTS = 100_000
+MOST_CHUNKS = 1 << 20  # looked up one by one, where the list of all is damaged
 CPU_S = 3  # for the look, and more by size
 WALL_S = 120
 OTHER_BYTES = 1 << 30  # of memory, besides four times the file
 
 SOUND, TOO_LARGE = 0, 3  # exit codes
+ERRORS = (OSError, RuntimeError, ValueError, KeyError)  # that HDF5 makes of damage
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -74,16 +78,33 @@ def main(path: str, size: int) -> int:
             for name in ATTRIBUTES:
                 attribute(thing.attrs, name)
             if hasattr(thing, "shape"):
-                plist = thing.id.get_create_plist()
-                if thing.chunks:
-                    thing.id.chunk_iter(lambda at: None)
-                elif thing.size and thing.id.get_storage_size() <= SMALL and plist.get_external_count() == 0:
-                    thing[()]
+                with contextlib.suppress(*ERRORS):
+                    touch(thing)
     except MemoryError:
         return TOO_LARGE
     except Exception:
         return SOUND
     return SOUND
+
+
+def touch(dataset: Any) -> None:
+    """The list of its chunks, or one after another; of a small one without chunks all."""
+    plist = dataset.id.get_create_plist()
+    if dataset.chunks:
+        try:
+            dataset.id.chunk_iter(lambda at: None)
+        except ERRORS:
+            for corner in corners(dataset):
+                with contextlib.suppress(*ERRORS):
+                    dataset.id.get_chunk_info_by_coord(corner)
+    elif dataset.size and dataset.id.get_storage_size() <= SMALL and plist.get_external_count() == 0:
+        dataset[()]
+
+
+def corners(dataset: Any) -> Iterator[tuple[int, ...]]:
+    """Where its chunks begin; for a dataset with damage in the list of them."""
+    ranges = [range(0, whole, step) for whole, step in zip(dataset.shape, dataset.chunks, strict=True)]
+    return itertools.islice(itertools.product(*ranges), MOST_CHUNKS)
 
 
 def survey(file: Any) -> tuple[dict[str, Any], list[str]]:
@@ -107,14 +128,14 @@ def survey(file: Any) -> tuple[dict[str, Any], list[str]]:
                 if not isinstance(found[path].get(name, getlink=True), h5py.HardLink):
                     continue
                 thing = found[path][name]
-                address = h5py.h5o.get_info(thing.id).addr
+                address = h5py.h5o.get_info(thing.id).addr if isinstance(thing, h5py.Group) else None
             except MemoryError:
                 raise
             except Exception as error:
                 broken.append(f"{inner}: {error}")
                 continue
             found[inner] = thing
-            if isinstance(thing, h5py.Group) and address not in seen:  # a link can lead back up
+            if address is not None and address not in seen:  # a link can lead back up
                 seen.add(address)
                 waiting.append(inner)
     return found, broken

@@ -5,7 +5,6 @@ the chunks are looked up first: where each lies, and whether the file still has 
 """
 
 import contextlib
-import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.drivers.formats import ecf
+from spikeline.drivers.formats.hdf5_file import corners
 from spikeline.drivers.formats.hdf5_unpack import FOREIGN, Filter, can_unpack, unpack_chunk
 from spikeline.pipeline.events import SourceError, foreign_error
 
 MOST_CHUNK = 256 << 20  # bytes of one chunk, unpacked; it must fit into memory
 SURE_CHUNK = 16 << 20  # up to here whatever the file's size
 PIECE_ROWS = 1 << 20  # read at once; a chunk with more stays unpacked in HDF5's cache
-MOST_CHUNKS = 1 << 20  # looked up one by one, where the list of all is damaged
 
 Stored = tuple[int, int]  # first and last byte (exclusive)
 Corner = tuple[int, ...]  # a chunk's first row, and first column if there are several
@@ -105,8 +104,7 @@ class Table:
             dataset.id.chunk_iter(lambda at: found.update({at.chunk_offset: (at.byte_offset, at.size)}))
         except Exception:  # part of the list is damaged: ask for each chunk
             found.clear()
-            corners = [range(0, whole, step) for whole, step in zip(dataset.shape, chunk, strict=True)]
-            for corner in itertools.islice(itertools.product(*corners), MOST_CHUNKS):
+            for corner in corners(dataset):
                 try:
                     at = dataset.id.get_chunk_info_by_coord(corner)
                 except Exception:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.drivers.base import FileSource, Stored
-from spikeline.drivers.formats.arrays import _array_header, _checked_sensor
 from spikeline.drivers.formats.columns import (
     ALL_ALIASES,
     check_kinds,
@@ -26,6 +25,7 @@ from spikeline.drivers.formats.columns import (
     signed_polarity,
     times_us,
 )
+from spikeline.drivers.formats.npy import array_header, checked_sensor
 from spikeline.pipeline.events import PACKET_EVENTS, Admission, EventPacket, Sensor, SourceError
 
 LOCAL = struct.Struct(
@@ -57,7 +57,7 @@ class NpzRest(FileSource):
             names = find_columns(entries.keys() & ALL_ALIASES, str(path))
             self._entries = {ours: entries[name] for ours, name in names.items()}
             check_kinds({ours: entry.column.dtype for ours, entry in self._entries.items()}, str(path))
-            self.sensor = _checked_sensor(_sensor_of(entries), sensor, str(path))
+            self.sensor = checked_sensor(_sensor_of(entries), sensor, str(path))
             self._admission = Admission(self.sensor)
         except BaseException:
             self.close()
@@ -129,7 +129,7 @@ def _array(data: bytes, where: str, good: int) -> Entry | None:
     """The values that are left of an array; None if not even its header is."""
     file = io.BytesIO(data)
     try:
-        shape, dtype = _array_header(file, where)
+        shape, dtype = array_header(file, where)
     except SourceError:
         return None
     declared = int(np.prod(shape, dtype=object))

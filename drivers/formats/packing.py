@@ -6,6 +6,9 @@ as what follows could show that damage displaced them.
 """
 
 from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import NDArray
 
 from spikeline.drivers.formats.rooms import ROOM_EVENTS, Room, Rooms
 from spikeline.drivers.formats.times import in_order, ready, settle
@@ -66,12 +69,14 @@ class Packing(Admission):
 
     def _move(self) -> None:
         """To another room, with the events that stay behind."""
-        kept = self._room.part(self._start, self._fill)
-        self._room = self._rooms.take()
+        kept: tuple[NDArray[Any], ...] = self._room.part(self._start, self._fill)
+        room: tuple[NDArray[Any], ...] = self._rooms.take()
+        n = self._fill - self._start
+        for array, held in zip(room, kept, strict=True):
+            array[:n] = held
+        self._room = Room(*room)
         self._doubted -= self._start
-        self._start, self._fill = 0, len(kept.t)
-        for array, held in zip(self._room, kept, strict=True):
-            array[: self._fill] = held
+        self._start, self._fill = 0, n
 
     def clock_reset(self) -> None:
         """All that comes is of a new clock; what came before must have been handed out."""

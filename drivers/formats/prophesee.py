@@ -6,6 +6,7 @@ the header names.
 """
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from spikeline.drivers.formats.prophesee_header import (
     whole_of,
 )
 from spikeline.drivers.formats.records import Opened, RecordSource, agreed_sensor
-from spikeline.pipeline.events import Sensor, SourceError
+from spikeline.pipeline.events import EventPacket, Sensor, SourceError
 
 NAMES = {"evt2": "EVT2", "evt21": "EVT2.1", "evt3": "EVT3"}
 VERSIONS = {"2.0": "evt2", "2.1": "evt21", "3.0": "evt3"}  # of the key `evt`
@@ -68,6 +69,12 @@ class RawSource(RecordSource):
             order = self._order(header, parts, options) or guess_order(data) or likely_order(header)
             decoder = Evt21Decoder(order, shift_us, aligned=is_aligned(data, order))
         return Opened(size, decoder, header.body, (*header.notes, *notes), header.cut)
+
+    def _packets(self) -> Iterator[EventPacket]:
+        yield from super()._packets()
+        refused = self._admission.report.refused
+        if self._admission.epoch < 0 and refused:
+            self.note(f"no event of {refused} has a time: no TIME_HIGH is among the words")
 
     def _name(self, header: Header, options: dict[str, str]) -> str:
         if "format" in options:

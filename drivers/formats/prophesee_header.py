@@ -15,7 +15,7 @@ LINE_BYTES = 1_024
 MAX_SIDE = 32_767
 MAX_SHIFT_US = 1 << 60
 
-_END = re.compile(rb"^% end\r?\n", re.MULTILINE)
+_END = re.compile(rb"^% end(?:\r?\n|[^\t -~])", re.MULTILINE)  # or a damaged byte in the line end's place
 _TEXT = re.compile(rb"% [\t -~]*\r?")
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 _WHOLE = re.compile(r"-?\d{1,19}")
@@ -59,14 +59,23 @@ def read_header(stored: Stored) -> Header:
 
 
 def _end_of_text(head: bytes) -> int:
-    """Behind the last whole line of the text at the begin."""
+    """Behind the last whole line of the text at the begin; a damaged line may lie between others."""
     at = 0
-    while head.startswith(b"% ", at):
-        end = head.find(b"\n", at, at + LINE_BYTES)
-        if end < 0 or not _TEXT.fullmatch(head[at:end]):
-            break
-        at = end + 1
+    while (length := _line(head, at)) or (at and (length := _damaged_line(head, at))):
+        at += length
     return at
+
+
+def _line(head: bytes, at: int) -> int:
+    """Bytes of the line of text that begins here; 0 if none does."""
+    end = head.find(b"\n", at, at + LINE_BYTES)
+    return end + 1 - at if end >= 0 and _TEXT.fullmatch(head[at:end]) else 0
+
+
+def _damaged_line(head: bytes, at: int) -> int:
+    """Bytes up to the next line of text, if there is one soon."""
+    found = head.find(b"\n% ", at, at + LINE_BYTES)
+    return found + 1 - at if found >= 0 and _line(head, found + 1) else 0
 
 
 def _ends_in_text(head: bytes, at: int) -> bool:

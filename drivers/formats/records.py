@@ -40,10 +40,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.drivers import uri as grammar
-from spikeline.drivers.base import FileSource
+from spikeline.drivers.base import FileSource, Stored
 from spikeline.drivers.formats.packing import Packing
 from spikeline.drivers.formats.resync import NO_TIME, first_run
-from spikeline.drivers.formats.rooms import Blocks, Bytes, Room
+from spikeline.drivers.formats.rooms import Blocks, Bytes, PipedBlocks, Room, blocks_of
 from spikeline.pipeline.events import EventPacket, Sensor, SourceError
 
 __all__ = [
@@ -115,21 +115,23 @@ class RecordSource(FileSource):
            the next. Without it memory is used again only once nobody holds it.
     """
 
+    FORWARD = True
+
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Stored,
         *,
         sensor: Sensor | None = None,
         options: Mapping[str, str] | None = None,
         reuse: bool = False,
     ) -> None:
         super().__init__(path, sensor=sensor, options=options)
-        self._blocks: Blocks | None = None
+        self._blocks: Blocks | PipedBlocks | None = None
         given = dict(options or {})
         try:
             grammar.only(given, self.OPTIONS, str(path))
             opened = self._open(sensor, given)
-            self._blocks = Blocks(self.path, BLOCK_BYTES)
+            self._blocks = blocks_of(self._stored, BLOCK_BYTES)
         except BaseException:
             self.close()
             raise

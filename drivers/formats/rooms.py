@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeline.drivers.base import Stored
+from spikeline.drivers.piped import Piped
 from spikeline.pipeline.events import SourceError
 
 PAGE = 4_096
@@ -98,8 +100,8 @@ class Blocks:
         try:
             if offset != self._at:
                 self._file.seek(offset)
-            held = self._file.readinto(self._block)
-            while held < self.size and (more := self._file.readinto(self._block[held:])):
+            held = self._file.readinto(self._block.data)
+            while held < self.size and (more := self._file.readinto(self._block[held:].data)):
                 held += more
             self._at = offset + held
         except OSError as error:
@@ -108,3 +110,23 @@ class Blocks:
 
     def close(self) -> None:
         self._file.close()
+
+
+class PipedBlocks:
+    """The same of a pipe, which is looked at in other places too."""
+
+    def __init__(self, piped: Piped, size: int) -> None:
+        self._piped, self.size = piped, size
+        self._block = np.zeros(size, np.uint8)
+
+    def read(self, offset: int) -> Bytes:
+        held = np.frombuffer(self._piped.at(offset, self.size), np.uint8)
+        self._block[: len(held)] = held
+        return self._block[: len(held)]
+
+    def close(self) -> None:
+        pass  # the pipe is its owner's
+
+
+def blocks_of(stored: Stored, size: int) -> Blocks | PipedBlocks:
+    return PipedBlocks(stored, size) if isinstance(stored, Piped) else Blocks(stored.path, size)

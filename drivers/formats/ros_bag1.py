@@ -33,14 +33,16 @@ class Record(NamedTuple):
 def walk_bag1(stored: Stored) -> Iterator[Piece | Broken]:
     """Every message of every topic."""
     topics = _indexed(stored)
-    at = len(MAGIC)
+    at, chunks, cut = len(MAGIC), 0, False
     while at < stored.size:
         record = _stored_record(stored, at)
         if isinstance(record, str):
             following = _next_stored(stored, at + 1)
-            yield Broken(at, following, record, following == stored.size)
+            cut = following == stored.size
+            yield Broken(at, following, record, cut)
             at = following
             continue
+        chunks += record.operation == CHUNK_INFO
         stop = min(record.stop, stored.size)
         if record.operation == CHUNK:
             yield from _chunk(stored, at, record, topics)
@@ -48,8 +50,20 @@ def walk_bag1(stored: Stored) -> Iterator[Piece | Broken]:
             data = memoryview(stored.at(record.data, stop - record.data))
             yield from _take(record, data, topics, at, stop)
         if record.stop > stored.size:
+            cut = True
             yield Broken(at, stored.size, "the file ends within a record", True)
         at = stop
+    if not cut and chunks < (wanted := _chunks(stored)):
+        reason = f"the file ends before its index does: {chunks} of {wanted} chunks in it"
+        yield Broken(stored.size, stored.size, reason, True)
+
+
+def _chunks(stored: Stored) -> int:
+    """How many chunks the file says it has; its last records tell of them, one each."""
+    first = _stored_record(stored, len(MAGIC))
+    if isinstance(first, str) or first.operation != BAG:
+        return 0
+    return int.from_bytes(first.fields.get(b"chunk_count", b""), "little")
 
 
 def _chunk(stored: Stored, at: int, record: Record, topics: dict[int, Topic]) -> Iterator[Piece | Broken]:

@@ -64,6 +64,7 @@ def walk_ros_mcap(stored: Stored) -> Iterator[Piece | Broken]:
     """Every message of every topic."""
     channels = _summary(stored)
     missed: dict[int, int] = {}
+    cut = stored.at(max(0, stored.size - len(MAGIC)), len(MAGIC)) != MAGIC
     for found in mcap_chunks.walk(stored, also=(OP_SCHEMA, OP_MESSAGE)):
         lies = found.start, found.stop
         if isinstance(found, mcap_chunks.Broken):
@@ -71,11 +72,14 @@ def walk_ros_mcap(stored: Stored) -> Iterator[Piece | Broken]:
                 for operation, record in _records(_begin_of_chunk(stored, found.start)):
                     yield from _take(channels, operation, record, lies, missed)
             yield Broken(*found)
+            cut &= not found.cut  # is told
         elif found.operation != OP_CHUNK:
             yield from _take(channels, found.operation, memoryview(found.data), lies, missed)
         else:
             for operation, record in _records(found.data):
                 yield from _take(channels, operation, record, lies, missed)
+    if cut:
+        yield Broken(stored.size, stored.size, "the file does not end with the mark of its end", True)
     for number, count in missed.items():
         yield Broken(0, stored.size, f"{count} messages of channel {number}, which is not known")
 

@@ -22,6 +22,10 @@ from spikeline.pipeline.events import (
     Times,
 )
 
+AGREE = 3  # so many times in a row without a leap are good
+FEW = 2  # steps back within HORIZON events: no clock was set so often
+MANY = 8  # and so many are noise whatever stands around them
+
 
 class Settled(Admission):
     def __init__(self, sensor: Sensor) -> None:
@@ -61,20 +65,31 @@ class Settled(Admission):
 
 def noisy(t: Times) -> NDArray[np.intp]:
     """Which times are noise: among several that step back by more than a second within HORIZON events, as
-    no clock does, those that do not lie between the good times before and behind."""
+    no clock does, those that do not lie between the good times before and behind.
+
+    Where noise reaches to the begin or the end there is a good time on one side only, the one with more
+    events; then an event is good within a second of it.
+    """
     step = np.diff(t)
     leaps = np.flatnonzero((step < -RESET_BACK_US) | (step > RESET_BACK_US))
-    if np.count_nonzero(step[leaps] < 0) < 2:
-        return np.empty(0, np.intp)
-    found = []
+    found = [np.empty(0, np.intp)]
+    if np.count_nonzero(step[leaps] < 0) < FEW:
+        return found[0]
     for leap in np.split(leaps, np.flatnonzero(np.diff(leaps) > HORIZON) + 1):
         first, behind = int(leap[0]) + 1, int(leap[-1]) + 1
-        before_us, after_us = t[first - 1], t[behind]
+        before_us, after_us = int(t[first - 1]), int(t[behind])
         backward = np.count_nonzero(step[leap] < 0)
-        if backward >= 2 and -RESET_BACK_US <= after_us - before_us <= JUMP_US:
+        both = min(first, len(t) - behind) >= AGREE and -RESET_BACK_US <= after_us - before_us <= JUMP_US
+        if backward >= FEW and both:
             least, most = min(before_us, after_us), max(before_us, after_us)
-            found.append(first + np.flatnonzero((t[first:behind] < least) | (t[first:behind] > most)))
-    return np.concatenate(found) if found else np.empty(0, np.intp)
+        elif backward >= MANY and first >= len(t) - behind:
+            least, most, behind = before_us, before_us + RESET_BACK_US, len(t)
+        elif backward >= MANY:
+            least, most, first = after_us - RESET_BACK_US, after_us, 0
+        else:
+            continue
+        found.append(first + np.flatnonzero((t[first:behind] < least) | (t[first:behind] > most)))
+    return np.unique(np.concatenate(found))
 
 
 def _none() -> tuple[Times, Coordinates, Coordinates, Polarities]:

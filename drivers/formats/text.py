@@ -5,8 +5,6 @@ or ns. A line that is no event is counted as refused and reported with its bytes
 end may have been cut: it counts only if its polarity comes last, so that a part cannot pass as a whole.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
@@ -14,12 +12,13 @@ from typing import IO, cast
 import numpy as np
 
 from spikeline.drivers import uri as grammar
-from spikeline.drivers.base import FileSource
+from spikeline.drivers.base import FileSource, Stored
 from spikeline.drivers.formats import text_lines as lines
 from spikeline.drivers.formats.columns import UNITS, PolarityOf, check_order
 from spikeline.drivers.formats.records import agreed_sensor
 from spikeline.drivers.formats.settled import Settled
 from spikeline.drivers.formats.text_layout import find_layout
+from spikeline.drivers.formats.unzip import Unzip
 from spikeline.pipeline.events import EventPacket, Sensor, SourceError
 
 HEAD_BYTES = 1 << 16
@@ -32,9 +31,14 @@ class TextSource(FileSource):
 
     format = "CSV"
     OPTIONS = ("order", "unit")
+    FORWARD = True
 
     def __init__(
-        self, path: str | Path, *, sensor: Sensor | None = None, options: Mapping[str, str] | None = None
+        self,
+        path: str | Path | Stored,
+        *,
+        sensor: Sensor | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         options = options or {}
         grammar.only(options, self.OPTIONS, str(path))
@@ -46,8 +50,8 @@ class TextSource(FileSource):
         self._text: IO[bytes] | None = None
         try:
             self._packed = self._stored.at(0, 2) == b"\x1f\x8b"
-            self._text = cast(IO[bytes], (gzip.open if self._packed else open)(path, "rb"))
-            self._fault = ""  # why a packed file cannot be read on
+            self._text = self._stored.reader()
+            self._unzip = Unzip(self._text) if self._packed else None
             self._ahead = self._more(HEAD_BYTES)
             self._layout = find_layout(self._ahead, order, unit, str(path))
             self.sensor = agreed_sensor(self.path, self._layout.sensor, sensor)
@@ -66,16 +70,13 @@ class TextSource(FileSource):
     def _more(self, count: int) -> bytes:
         """So many bytes; fewer at the end, or where a packed file is damaged."""
         parts: list[bytes] = []
+        read = self._unzip.read if self._unzip else cast(IO[bytes], self._text).read
         try:
-            while count > 0 and (part := self._text.read1(count)):  # type: ignore[union-attr]
+            while count > 0 and (part := read(count)):
                 parts.append(part)
                 count -= len(part)
-        except EOFError:
-            self._fault = "the packed file ends before its time"
-        except (OSError, zlib.error) as error:
-            if not self._packed:
-                raise SourceError(f"{self.path}: cannot be read: {error.strerror}") from error  # type: ignore[union-attr]
-            self._fault = f"the packed file is damaged: {error}"
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read: {error.strerror}") from error
         return b"".join(parts)
 
     def _packets(self) -> Iterator[EventPacket]:
@@ -99,9 +100,9 @@ class TextSource(FileSource):
             yield from self._events(data[: data.rfind(b"\n") + 1], at, first)
         yield from self._last_line(data[data.rfind(b"\n") + 1 :], at + data.rfind(b"\n") + 1)
         self._tell_bad()
-        if self._fault:
+        if self._unzip and self._unzip.fault:
             report.truncated = True
-            self._damaged(f"{self._where(at + len(data))}: {self._fault}")
+            self._damaged(f"{self._where(at + len(data))}: {self._unzip.fault}")
         report.bytes = self._stored.size
         yield from self._admission.finish()
 

@@ -1,4 +1,4 @@
-"""spikeline bench latency SOURCE: where the time goes between an event and its prediction."""
+"""spikeline bench: where the time goes between an event and its prediction; what this machine is good at."""
 
 import os
 import platform
@@ -19,11 +19,11 @@ from spikeline.pipeline.config import ConfigError
 from spikeline.pipeline.latency import STAGES
 from spikeline.pipeline.run import RunConfig
 
-WHAT = ("latency",)
+WHAT = ("latency", "calibrate")
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="latency")],
+    what: Annotated[str, typer.Argument(help="latency or calibrate")],
     source: Annotated[str, typer.Argument(help="Any source.")] = "sim:gesture?seed=1",
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
@@ -36,12 +36,16 @@ def bench(
 ) -> None:
     """Measure latency from the event to its published prediction, split into stages.
 
-    The source runs on its own schedule, so a stall is felt by every event that falls into it.
+    The source runs on its own schedule, so a stall is felt by every event that falls into it. calibrate:
+    measure what operations cost on this machine, by which `--engine auto` and the sparse engine choose.
 
     Example: spikeline bench latency sim:gesture?seed=1 --seconds 30
     """
     if what not in WHAT:
         raise ConfigError(f"bench {what!r}: choose from {', '.join(WHAT)}")
+    if what == "calibrate":
+        _calibrate(json)
+        return
     session = open_pipeline(
         endless(source),
         model,
@@ -70,6 +74,24 @@ def bench(
     print(latency_table(rows))
     print(f"{summary['late_windows']} windows were later than one window")
     raise typer.Exit(128 + signals[0] if signals else 0)
+
+
+def _calibrate(json: bool) -> None:
+    """Measure this machine and keep the numbers where every engine finds them."""
+    from spikeline.pipeline.engines.sparse.calibration import measure_costs
+    from spikeline.pipeline.engines.sparse.costs import save_costs
+
+    costs = measure_costs()
+    path = save_costs(costs)
+    if json:
+        facts = {"type": "costs", "file": str(path), **msgspec.structs.asdict(costs)}
+        print(msgspec.json.encode(facts).decode())
+        return
+    print(f"{_machine()}; {_versions()}")
+    print(f"a spike's weight {costs.add:.3f} ns; computed densely {costs.mac:.4f} ns")
+    print(f"a wide layer is computed densely from {costs.mac / costs.add:.0%} of its inputs firing on")
+    print(f"a neuron {costs.neuron:.2f} ns, in ONNX Runtime {costs.onnx_neuron:.2f} ns")
+    print(f"kept in {path}")
 
 
 def _machine() -> str:

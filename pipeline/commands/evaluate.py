@@ -79,7 +79,7 @@ def evaluate(
     result = measure(runner, samples, skip_ratio=skip_ratio, gate_threshold=threshold, rule=rule)
     gain = _gain(result, against, data, engine) if against else None
     if json:
-        facts = {
+        facts: dict[str, Any] = {
             "model": manifest.name,
             "model_digest": package.digest,
             "engine": runner.name,

@@ -14,7 +14,7 @@ SourceArgument = Annotated[
     str, typer.Argument(help="A recording, a glob, `-`, or sim:gesture?seed=1.", show_default=False)
 ]
 Model = Annotated[str, typer.Option(help="A shipped model's name or a .safetensors file.")]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, onnx or torch.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, onnx, torch or sparse.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 Publish = Annotated[
     str, typer.Option(help="Publish on this ZeroMQ endpoint, e.g. tcp://127.0.0.1:5556.", show_default=False)

@@ -1,5 +1,6 @@
 """One network graph, several ways to run it, one contract (base.py)."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from spikeline.models.graph import Graph
@@ -14,9 +15,17 @@ class MissingExtraError(EngineError):
     """Something that needs an optional part of the installation."""
 
 
-def open_engine(name: str, graph: Graph, readout: str = "sliding") -> Engine:
-    """The engine called `name` on `graph`; `auto` is the fastest that gives exact results: onnx."""
-    if name in ("auto", "onnx"):
+def open_engine(
+    name: str, graph: Graph, readout: str = "sliding", *, spikes: Mapping[str, float] | None = None
+) -> Engine:
+    """The engine called `name` on `graph`.
+
+    `auto`: sparse where it is at least as fast as onnx by this machine's costs, at so many `spikes` of each
+    layer in a step; else, and where they are not known, onnx.
+    """
+    if name == "auto":
+        name = _faster(graph, spikes)
+    if name == "onnx":
         from spikeline.pipeline.engines.onnx_engine import OnnxEngine
 
         return OnnxEngine(graph, readout)
@@ -31,3 +40,12 @@ def open_engine(name: str, graph: Graph, readout: str = "sliding") -> Engine:
 
         return TorchEngine(graph, readout)
     raise EngineError(f"engine {name!r}: wanted one of auto, {', '.join(ENGINES)}")
+
+
+def _faster(graph: Graph, spikes: Mapping[str, float] | None) -> str:
+    if spikes is None or graph.document.form == "window":
+        return "onnx"
+    from spikeline.pipeline.engines.sparse.costs import load_costs, predicted_us
+
+    sparse, onnx = predicted_us(graph, spikes, load_costs())
+    return "sparse" if sparse <= onnx else "onnx"

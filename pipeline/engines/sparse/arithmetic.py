@@ -51,7 +51,7 @@ class Dense:
         return (x >= least).astype(F)
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        y = np.matmul(x[:, None], weight.T)[:, 0]
+        y = _product(x[:, None], weight.T)[:, 0]
         return y if bias is None else y + bias
 
     def conv(
@@ -74,7 +74,7 @@ class Dense:
         for g in range(groups):
             part = windows[:, :, :, g * per : (g + 1) * per].transpose(0, 1, 2, 4, 5, 3)
             matrix = self._matrix(weight, groups, g)
-            parts.append(np.matmul(part.reshape(B, Ho * Wo, k * k * per), matrix))
+            parts.append(_product(part.reshape(B, Ho * Wo, k * k * per), matrix))
         y = parts[0] if groups == 1 else np.concatenate(parts, 2)
         if bias is not None:
             y += bias
@@ -146,3 +146,9 @@ class Dense:
 
     def merge(self, x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape(-1, *shape)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a b. BLAS reads past short rows and throws away what it finds there, but for a warning of NumPy's."""
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return np.matmul(a, b)

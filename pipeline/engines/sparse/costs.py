@@ -8,16 +8,12 @@ it runs: the same spikes on the same machine take the same paths.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from spikeline.models.graph import Graph
+from spikeline.models.graph import Graph, gates_of
 from spikeline.pipeline.engines.state import EngineError
-
-if TYPE_CHECKING:
-    from spikeline.pipeline.engines.sparse.plan import Plan
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,29 +21,31 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     add      a spike's weight added to what it reaches
     mac      a multiply-accumulate of a layer that is computed densely instead
+    move     a value of that layer, in or out, laid out densely and taken back
     neuron   a membrane read, thresholded and written
+    gate     a value that attention looks at and multiplies
     stage_us a layer, whatever it does
     onnx_mac, onnx_neuron   the same of the whole network in ONNX Runtime
     """
 
-    add: float = 0.06
-    mac: float = 0.014
+    add: float = 0.045
+    mac: float = 0.0115
+    move: float = 1.2
     neuron: float = 0.4
+    gate: float = 20.0
     stage_us: float = 5.0
     onnx_mac: float = 0.014
     onnx_neuron: float = 4.0
     machine: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("add", "mac", "neuron", "stage_us", "onnx_mac", "onnx_neuron"):
+        for name in ("add", "mac", "move", "neuron", "gate", "stage_us", "onnx_mac", "onnx_neuron"):
             if not 0 < getattr(self, name) < 1e6:
-                raise ValueError(
-                    f"{name} must be a positive number of nanoseconds, found {getattr(self, name)}"
-                )
+                raise ValueError(f"{name} must be positive and below 1e6, found {getattr(self, name)}")
 
-    def dense_pays(self, adds: float, macs: float) -> bool:
-        """Whether a layer that so many adds would do is cheaper computed densely."""
-        return adds * self.add > macs * self.mac
+    def dense_pays(self, adds: float, macs: float, values: float) -> bool:
+        """Whether a layer that so many adds would do is cheaper computed densely, with so many values."""
+        return adds * self.add > macs * self.mac + values * self.move
 
 
 def costs_file() -> Path:
@@ -76,28 +74,31 @@ def save_costs(costs: Costs, path: Path | None = None) -> Path:
     return path
 
 
-def predicted_us(plan: "Plan", spikes: Mapping[str, float], costs: Costs) -> tuple[float, float]:
+def predicted_us(graph: Graph, spikes: Mapping[str, float], costs: Costs) -> tuple[float, float]:
     """What a step costs here and in ONNX Runtime, at so many spikes of each layer.
 
     A layer behind a max pool or a join is taken to get every spike in front of it: an upper bound.
     """
-    graph = plan.graph
     own = onnx = 0.0
+    stages = 0
     for node in graph.nodes:
-        if node.op not in ("conv", "linear"):
-            continue
-        macs = graph.dense_macs[node.name]
-        onnx += macs * costs.onnx_mac
-        inputs = np.prod(graph.shapes[node.inputs[0]])
-        if node.name in plan.fed_by_dense:
-            own += macs * costs.mac
-        elif node.inputs[0] in graph.spiking:
-            share = min(1.0, _spikes_into(graph, node.inputs[0], spikes) / inputs)
-            own += min(share * macs * costs.add, macs * costs.mac)
-    neurons = sum(float(np.prod(graph.shapes[name])) for name in graph.layers)
-    onnx += neurons * costs.onnx_neuron
-    own += neurons * costs.neuron
-    return own / 1e3 + costs.stage_us * len(plan.stages), onnx / 1e3
+        size = float(np.prod(graph.shapes[node.name]))
+        if node.op in ("conv", "linear"):
+            source, macs = node.inputs[0], graph.dense_macs[node.name]
+            onnx += macs * costs.onnx_mac
+            if source in graph.spiking:
+                share = min(1.0, _spikes_into(graph, source, spikes) / float(np.prod(graph.shapes[source])))
+                own += min(share * macs * costs.add, macs * costs.mac + 2 * size * costs.move)
+            elif source != graph.nodes[0].name:  # events are few, and no more than a frame
+                own += macs * costs.mac
+        elif node.op == "neuron":
+            own, onnx = own + size * costs.neuron, onnx + size * costs.onnx_neuron
+        elif node.op in ("pool", "join") and node.name not in graph.spiking:
+            own += size * costs.neuron
+        gates = len(gates_of(node))
+        own, onnx = own + gates * size * costs.gate, onnx + gates * size * costs.onnx_neuron
+        stages += node.op not in ("conv", "input")
+    return own / 1e3 + costs.stage_us * stages, onnx / 1e3
 
 
 def _spikes_into(graph: Graph, name: str, spikes: Mapping[str, float]) -> float:

@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeline.pipeline.engines.sparse import kernels_counts
-from spikeline.pipeline.engines.sparse.arithmetic import Dense
+from spikeline.pipeline.engines.sparse import kernels_counts, kernels_spikes
+from spikeline.pipeline.engines.sparse.costs import Costs
+from spikeline.pipeline.engines.sparse.dense_conv import DenseConv
 from spikeline.pipeline.engines.sparse.geometry import Convolution
 from spikeline.pipeline.engines.sparse.stages import Membranes, Neurons, Stage, Step
 from spikeline.pipeline.engines.state import States
 
 MOST = 255  # events of a cell that the whole numbers are made for, where the input has no clip
+EVENT = 4  # what an event's weight costs here, in adds of a spike's: rows are short and read one by one
 LARGEST = 2.0**30  # of any sum of whole numbers: int32 holds twice as much
 
 
 @dataclass(slots=True)
 class Early:
-    """Events taken before their step: frame (B, 2, H, W), sums (B, Ho Wo C), and whether the step used them."""
+    """Events that came before their step: frame (B, 2, H, W), sums (B, Ho Wo C); used: by the step."""
 
     frame: NDArray[np.uint16]
     sums: NDArray[np.int32]
@@ -37,11 +39,13 @@ class Early:
 class CountsConv(Stage):
     """counts - min(gain n, clip) - convolution (and average pool) - neurons.
 
-    Sums of weights are whole numbers of 1 / 2^bits; where the input has no clip and a cell more than MOST
-    events, the step is computed in float32 instead.
+    Sums of weights are whole numbers of 1 / 2^bits. A frame of so many events that a dense layer is cheaper,
+    or without a clip one with more than MOST in a cell, is computed in float32 instead.
     """
 
-    def __init__(self, neurons: Neurons, convolution: Convolution, gain: float, clip: float | None) -> None:
+    def __init__(
+        self, neurons: Neurons, convolution: Convolution, gain: float, clip: float | None, costs: Costs
+    ) -> None:
         self.name, self.neurons, self.convolution = neurons.name, neurons, convolution
         self._gain, self._clip = gain, clip
         weights, self._starts = convolution.weights()
@@ -56,8 +60,8 @@ class CountsConv(Stage):
         C, Ho, Wo = convolution.after
         self._rows = np.array([0, Ho], np.int64)
         self._sums = np.zeros((int(self._taps.max()) + 1) * Wo * C, np.int32)
-        self._dense = Dense()
-        self._kernel = convolution.kernel.astype(np.float32)
+        self._costs, self._dense = costs, DenseConv(convolution, neurons.cell.ratio)
+        self._adds = self._dense.macs / int(np.prod(convolution.before))  # of a cell with events
 
     def room(self, batch: int, states: States) -> Membranes:
         return self.neurons.room(batch, states)
@@ -90,7 +94,9 @@ class CountsConv(Stage):
             if top == 0 and neurons.quiet(own, b):
                 out.total[b] = 0
                 continue
-            if self._clip is None and top > MOST:
+            adds = EVENT * self._adds * np.count_nonzero(frame)
+            often = self._costs.dense_pays(adds, self._dense.macs, self._dense.values)
+            if often or (self._clip is None and top > MOST):
                 self._in_float(frame, own, b, now, step)
                 continue
             kernels_counts.counts_layer(
@@ -106,12 +112,15 @@ class CountsConv(Stage):
             out.total[b] = int(own.found[0])
             own.wakeful[b] = int(own.found[1])
 
+    def warm_up(self, own: Membranes) -> None:
+        kernels_spikes.add_planes(self._dense.run(), np.zeros_like(own.h[0]))
+
     def _in_float(self, frame: NDArray[np.uint16], own: Membranes, b: int, now: int, step: Step) -> None:
-        neurons, convolution = self.neurons, self.convolution
+        neurons = self.neurons
         neurons.catch_up(own, b, now)
-        x = frame[None].astype(np.float32) * np.float32(self._gain)
-        _, Ho, Wo = convolution.after
-        side = convolution.padding
-        current = self._dense.conv(x, self._kernel, stride=convolution.stride, pads=(side, side))
-        current = np.ascontiguousarray(current[:, :, :Ho, :Wo].transpose(0, 2, 3, 1))
-        neurons.fed(own, b, current.reshape(-1), neurons.cell.ratio, step.rooms.spikes[self.name])
+        x = self._dense.x[0]
+        np.multiply(frame, np.float32(self._gain), out=x)
+        if self._clip is not None:
+            np.minimum(x, np.float32(self._clip), out=x)
+        kernels_spikes.add_planes(self._dense.run(), own.h[b])
+        neurons.fed(own, b, own.h[b], 0.0, step.rooms.spikes[self.name])

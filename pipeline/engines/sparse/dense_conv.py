@@ -44,6 +44,7 @@ class DenseConv:
         _bind(self._binding.bind_input, "x", self.x)
         _bind(self._binding.bind_output, "y", self.y)
         self.macs = kernel[0].size * self.y.size
+        self.values = self.x.size + self.y.size
 
     def run(self) -> NDArray[np.float32]:
         """From `x`; (Co, Ho Wo), valid until the next run. What a pool leaves over is cut off."""

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,7 +49,8 @@ class SparseEngine(Engine):
     def warm_up(self) -> None:
         """Run every path once, so that all is compiled, or loaded, before the first window."""
         begun = time.monotonic()
-        compiled = any((Path(__file__).parent / "__pycache__").glob("kernels_*.nbi"))
+        cache = Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__")
+        compiled = numba.config.DISABLE_JIT or any(cache.rglob("*kernels_*.nbi"))
         if not compiled:
             print("spikeline: compiling the sparse engine, once for this installation", file=sys.stderr)
         state = self.init_state()

@@ -97,7 +97,7 @@ def finish(
     a, threshold, p0, q0, p1, q1 = numbers
     C = drive.shape[0]
     by_words = C & 7 == 0 and C <= 8 * 255
-    spikes = wakeful = 0
+    spikes = wakeful = np.intp(0)
     p = start
     while p < stop:
         if lazy and due[p] != now and awake[p] == 0:

@@ -202,13 +202,16 @@ def expand_planes(entries, first, channels, planes):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_planes(planes, h):
-    """h (P C,) += planes (C, P), eight pixels at a time."""
+    """h (P C,) += planes (C, P), in tiles that the first-level cache holds."""
     C, P = planes.shape
-    for start in range(0, P, 8):
-        stop = min(P, start + 8)
-        for c in range(C):
+    for start in range(0, P, 16):
+        stop = min(P, start + 16)
+        for low in range(0, C, 16):
+            high = min(C, low + 16)
             for p in range(start, stop):
-                h[p * C + c] += planes[c, p]
+                row = h[p * C + low : p * C + high]
+                for i in range(high - low):
+                    row[i] += planes[low + i, p]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -30,14 +30,12 @@ LARGEST_VALUE = 8  # of an addition of spikes that is still kept as spikes
 @dataclass
 class Plan:
     """stages in order; most: node whose spikes are kept as such -> their largest value; layers: those of
-    neurons that may leave pixels alone; fed_by_dense: layers of weights that real values feed; keep, listed:
-    in what form a node's spikes are wanted."""
+    neurons that may leave pixels alone; keep, listed: in what form a node's spikes are wanted."""
 
     graph: Graph
     stages: list[Stage] = field(default_factory=list)
     most: dict[str, int] = field(default_factory=dict)
     layers: list[Neurons] = field(default_factory=list)
-    fed_by_dense: set[str] = field(default_factory=set)
     keep: set[str] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
 
@@ -172,8 +170,6 @@ class _Planner:
             stages.append(SpikeJoin(node.name, (node.inputs[0], node.inputs[1]), node.attrs["kind"]))
         else:
             self._densely(node)
-            if node.op in ("conv", "linear"):
-                self.plan.fed_by_dense.add(name)
             stages.append(Gate(self.dense, node) if node.op == "gate" else Plain(self.dense, node))
 
     def _densely(self, node: Node) -> None:
@@ -201,7 +197,7 @@ class _Planner:
         convolution = self._convolution(conv, source)
         if self._counts_fed(conv):
             attrs = self.nodes[conv.inputs[0]].attrs
-            return CountsConv(layer, convolution, attrs["gain"], attrs.get("clip"))
+            return CountsConv(layer, convolution, attrs["gain"], attrs.get("clip"), self.costs)
         self._want(conv.inputs[0], listed=True)
         return SpikeConv(conv.inputs[0], layer, convolution, self.costs)
 

@@ -41,7 +41,7 @@ class SpikeConv(Stage):
             if silent and neurons.quiet(own, b):
                 out.total[b] = 0
                 continue
-            if self._costs.dense_pays(source.total[b] * self._adds, self._dense.macs):
+            if self._costs.dense_pays(source.total[b] * self._adds, self._dense.macs, self._dense.values):
                 self._densely(step, own, b)
                 continue
             kernels_conv.conv_layer(
