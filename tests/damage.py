@@ -67,7 +67,8 @@ def wrong_at_hole(name: str, made: Made, events: Events, path: Path, hole: Hole)
         outside &= (periods < periods[hit].min()) | (periods > periods[hit].max())
     if not outside.any():  # nothing is stored by itself: that it is refused or told is all there is to ask
         found, report = read_or_refuse(lambda: open_file(name, path))
-        return ("" if found is None or _told(report) else "neither refused nor told"), 1.0
+        fine = found is None or _told(report) or same(found, events)
+        return ("" if fine else "neither refused nor told"), 1.0
     found, report = read_or_refuse(lambda: open_file(name, path))
     if found is None:
         return f"bytes {hole.start} to {stop}: refused: {report}", 0.0

@@ -181,16 +181,14 @@ def slow_settle(rows, width, height, last_us, final):
                     continue
             late = before - now
             if late > 1_000_000 or (late >= 100_000 and 0 <= now < 10_000):
+                there = before - max(1_000, min(1_000_000, late // 4))
                 back = next(
-                    (j for j in range(i + 1, min(len(rows), i + HORIZON)) if rows[j][0] >= before - 1_000),
-                    None,
+                    (j for j in range(i + 1, min(len(rows), i + HORIZON)) if rows[j][0] >= there), None
                 )
                 if back is not None:
                     wanted = back - i + 1
                     following = rows[back : back + wanted]
-                    agree = next(
-                        (k for k, r in enumerate(following) if r[0] < before - 1_000), len(following)
-                    )
+                    agree = next((k for k, r in enumerate(following) if r[0] < there), len(following))
                     if agree == wanted or (final and back + agree == len(rows)):
                         i = back
                         continue
@@ -232,6 +230,12 @@ def test_one_time_that_leaps_away_is_refused_and_no_other():
     for leap in (10_000, 5_000_000, 1 << 40, -1_009_999):
         damaged = [(t + leap * (k == 200), *place) for k, (t, *place) in enumerate(rows)]
         assert run_settle(damaged, 999_000, True)[0] == rows[:200] + rows[201:]
+
+
+def test_two_damaged_times_one_of_them_ahead_cost_no_others():
+    rows = [(1_000_000_000 + 50 * k, k % 64, 1, 1) for k in range(500)]
+    damaged = [(t + {200: 15_000, 201: -900_000_000}.get(k, 0), *place) for k, (t, *place) in enumerate(rows)]
+    assert run_settle(damaged, 999_999_000, True)[0] == rows[:200] + rows[202:]
 
 
 def test_an_event_that_is_only_late_is_left_to_admission():

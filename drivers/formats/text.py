@@ -83,7 +83,10 @@ class TextSource(FileSource):
         """Blocks of whole lines; a line longer than a block is bad, however long."""
         report = self._admission.report
         at, data = self._layout.body, self._ahead[self._layout.body :]
-        first, endless = True, False
+        if stop := data.rfind(b"\n") + 1:
+            yield from self._events(data[:stop], at, True)
+            at, data = at + stop, data[stop:]
+        endless = False
         while more := self._more(BLOCK_BYTES):
             data += more
             stop = data.rfind(b"\n") + 1
@@ -93,12 +96,10 @@ class TextSource(FileSource):
                 endless = stop == 0
                 at, data, stop = at + end, data[end:], max(0, stop - end)
             if stop:
-                yield from self._events(data[:stop], at, first)
-                at, data, first = at + stop, data[stop:], False
+                yield from self._events(data[:stop], at, False)
+                at, data = at + stop, data[stop:]
             report.bytes = min(at, self._stored.size)
-        if data:
-            yield from self._events(data[: data.rfind(b"\n") + 1], at, first)
-        yield from self._last_line(data[data.rfind(b"\n") + 1 :], at + data.rfind(b"\n") + 1)
+        yield from self._last_line(data, at)
         self._tell_bad()
         if self._unzip and self._unzip.fault:
             report.truncated = True
@@ -107,7 +108,7 @@ class TextSource(FileSource):
         yield from self._admission.finish()
 
     def _events(self, block: bytes, at: int, first: bool) -> Iterator[EventPacket]:
-        """The events of whole lines; `at` is where they begin in the text."""
+        """The events of whole lines, from `at` on in the text; by the `first` ones the file is judged."""
         t, x, y, p, bad, wrong = self._parse(block)
         odd = int(np.count_nonzero(p == lines.IMPOSSIBLE_P))
         if first and wrong > len(t):

@@ -130,12 +130,13 @@ def settle(t, x, y, p, start, stop, width, height, last_us, first, final):
             if _is_reset(before, now):
                 r = i + 1
                 most = min(n, i + HORIZON)
-                while r < most and t[r] < before - REORDER_US:
+                there = before - max(REORDER_US, min(RESET_BACK_US, (before - now) // 4))
+                while r < most and t[r] < there:
                     r += 1
                 d = r - i
                 if r < most:
                     with_us = 0
-                    while with_us <= d and r + with_us < n and before - REORDER_US <= t[r + with_us]:
+                    while with_us <= d and r + with_us < n and there <= t[r + with_us]:
                         with_us += 1
                     if with_us > d or (final and r + with_us == n):
                         i = r
