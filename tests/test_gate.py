@@ -95,12 +95,22 @@ def test_the_best_frames_run_and_their_weights_are_one():
 
 
 def test_the_table_skips_the_share_it_promises():
-    from spikeline.pipeline.training.data import ClipConfig, ClipSet
+    from spikeline.pipeline.training.clips import ClipSet, packed
 
     net = gated("sliding")
     rng = np.random.default_rng(1)
     frames = rng.poisson(rng.uniform(0.05, 2, (40, T, 1, 1, 1)), (40, T, 2, 8, 8)).astype(np.uint8)
-    clips = ClipSet(ClipConfig(slice_us=50_000), frames, np.zeros(40, np.int64), np.zeros(40, np.int64))
+    flat, offsets = packed(list(frames))
+    clips = ClipSet(
+        about="noise",
+        names=("a",),
+        sensor=(8, 8),
+        slice_us=50_000,
+        frames=flat,
+        offsets=offsets,
+        labels=np.zeros(40, np.int64),
+        persons=np.zeros(40, np.int64),
+    )
     config = TrainConfig(data=DataConfig(steps=T, dt_us=50_000), gate=GateConfig(form="sliding"))
     graph = net.lower()
     table = gate_thresholds(graph, clips, config)

@@ -12,8 +12,9 @@ from spikeline.drivers.sim import GESTURES, draw_clip, simulate
 from spikeline.pipeline.engines import open_engine
 from spikeline.pipeline.evaluation import evaluate
 from spikeline.pipeline.package import load_package
-from spikeline.pipeline.training.augment import FLIPPED, augment, batches, shifted, skips
-from spikeline.pipeline.training.data import ClipConfig, ClipSet, clip_frames, load_clips
+from spikeline.pipeline.training.augment import augment, batches, shifted, skips
+from spikeline.pipeline.training.clips import ClipSet, packed
+from spikeline.pipeline.training.data import FLIPPED, ClipConfig, clip_frames, load_clips
 from spikeline.pipeline.training.loop import TrainingError, count_clip, train
 from spikeline.pipeline.training.publish import make_package
 from spikeline.pipeline.training.settings import (
@@ -60,7 +61,7 @@ def test_a_cached_set_is_the_simulated_one_and_a_longer_set_extends_it(clips, tm
     np.testing.assert_array_equal(reread.frames, clips.frames)
     assert reports == []  # nothing was simulated again
     for i in (0, 23):
-        np.testing.assert_array_equal(clips.frames[i], clip_frames(CLIPS, i)[0])
+        np.testing.assert_array_equal(clips.clip(i), clip_frames(CLIPS, i)[0])
 
 
 def test_flipping_swaps_the_arms_and_the_sense_of_turning():
@@ -167,7 +168,7 @@ def test_resuming_says_what_is_missing_or_different(clips, tmp_path):
         train(replace(CONFIG, rate=1.0), clips, clips, tmp_path, resume=True)
 
 
-def separable(config):
+def separable():
     """24 clips that say their class by where their events are."""
     frames = np.zeros((24, 8, 2, 32, 32), np.uint8)
     labels = np.arange(24) % 12
@@ -175,12 +176,22 @@ def separable(config):
         frames[
             i, :, :, 4 + 8 * (label // 4) : 8 + 8 * (label // 4), 8 * (label % 4) : 4 + 8 * (label % 4)
         ] = 5
-    return ClipSet(config, frames, labels, np.zeros(24, np.int64))
+    flat, offsets = packed(list(frames))
+    return ClipSet(
+        about="made up",
+        names=tuple(GESTURES),
+        sensor=(128, 128),
+        slice_us=25_000,
+        frames=flat,
+        offsets=offsets,
+        labels=labels,
+        persons=np.zeros(24, np.int64),
+    )
 
 
 def test_training_learns_and_its_package_serves_what_was_trained(tmp_path):
     """An easy task is learnt; the package has the network's accuracy, spikes and labels."""
-    easy = separable(CLIPS)
+    easy = separable()
     config = replace(
         CONFIG,
         epochs=60,
@@ -199,7 +210,7 @@ def test_training_learns_and_its_package_serves_what_was_trained(tmp_path):
     assert again.digest == package.digest
     manifest = again.manifest
     assert manifest.labels == list(GESTURES) and manifest.skip.max_ratio == config.skip.max_ratio
-    assert manifest.accuracy == {"validation (simulated people)": epochs[-1].accuracy}
+    assert manifest.accuracy == {"validation (made up)": epochs[-1].accuracy}
     assert set(manifest.statistics.spikes) == {"conv1", "conv2", "conv3", "fc1", "fc2"}
     assert manifest.statistics.event_rate.mean == pytest.approx(5 * 32 * 2 / 0.05)
 

@@ -20,7 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from spikeline.pipeline.evaluation import wilson
-from spikeline.pipeline.training.data import ClipConfig, ClipSet, load_clips
+from spikeline.pipeline.training.clips import ClipSet
+from spikeline.pipeline.training.data import ClipConfig, load_clips
 
 SLICES = 40  # of 25 ms: the 20 windows of 50 ms of a sample
 VIEWS = {
@@ -32,7 +33,8 @@ VIEWS = {
 
 def mean_frames(clips: ClipSet) -> np.ndarray:
     """(N, 2 * 32 * 32) float32: mean count per window of 50 ms."""
-    return clips.frames[:, :SLICES].sum(1, dtype=np.float32).reshape(len(clips), -1) / (SLICES / 2)
+    sums = [clips.clip(i)[:SLICES].sum(0, dtype=np.float32).ravel() for i in range(len(clips))]
+    return np.stack(sums) / (SLICES / 2)
 
 
 def cnn(train: np.ndarray, labels: np.ndarray, test: np.ndarray, epochs: int = 30) -> np.ndarray:

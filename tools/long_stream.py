@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.gate import FrameGate, threshold_for
 from spikeline.pipeline.package import Package, load_package
-from spikeline.pipeline.training.data import ClipConfig, ClipSet, load_clips
+from spikeline.pipeline.training.clips import ClipSet
+from spikeline.pipeline.training.data import ClipConfig, load_clips
 from spikeline.pipeline.training.settings import (
     DataConfig,
     GateConfig,
@@ -120,7 +121,7 @@ def streams(
     clips: ClipSet, count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Clips (n, count) one after another, the last minute as the first; labels (steps, count)."""
-    whole = clips.frames.shape[1] // 2  # windows of 50 ms from slices of 25 ms
+    whole = clips.slices(0) // 2  # windows of 50 ms from slices of 25 ms
     a_minute = -(-60_000_000 // (whole * 50_000))
     while a_minute * whole % T:  # so that a tumbling network cuts the last minute as it cut the first
         a_minute += 1
@@ -142,12 +143,12 @@ def shares(package: Package, clips: ClipSet, count: int, seed: int) -> tuple[flo
         threshold = threshold_for(package.manifest.gate_thresholds, 0.5)
         gates = [FrameGate(package.graph, threshold) for _ in range(count)]
     per = 2
-    whole = clips.frames.shape[1] // per
+    whole = clips.slices(0) // per
     a_minute = len(labels) // MINUTES
     right = np.zeros(len(labels))
     skipped = 0
     for k, row in enumerate(chosen):
-        cut = clips.frames[row, : whole * per]
+        cut = clips.clip(row)[: whole * per]
         frames = cut.reshape(count, whole, per, *cut.shape[2:]).sum(2, dtype=np.uint16)
         for w in range(whole):
             frame = np.ascontiguousarray(frames[:, w])

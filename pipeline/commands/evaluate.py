@@ -17,7 +17,8 @@ from spikeline.pipeline.evaluation import Evaluation
 from spikeline.pipeline.evaluation import evaluate as measure
 from spikeline.pipeline.gate import threshold_for
 from spikeline.pipeline.package import Package, load_package
-from spikeline.pipeline.training.data import LABELS, ClipConfig, ClipSet, load_clips
+from spikeline.pipeline.training.clips import ClipSet
+from spikeline.pipeline.training.data import LABELS, ClipConfig, load_clips
 
 SLICE_US = 25_000
 DURATION_US = 1_800_000

@@ -6,11 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeline.pipeline.training.data import ClipSet
+from spikeline.pipeline.training.clips import ClipSet
 from spikeline.pipeline.training.settings import AugmentConfig, SkipConfig, TrainConfig
-
-# A left-right flip turns a right arm into a left one and clockwise into counter-clockwise.
-FLIPPED = np.array([0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10, 11])
 
 
 class Batch(NamedTuple):
@@ -34,17 +31,15 @@ def batches(clips: ClipSet, config: TrainConfig, rng: np.random.Generator) -> It
 
 def _batch(clips: ClipSet, chosen: NDArray[np.int64], config: TrainConfig, rng: np.random.Generator) -> Batch:
     data = config.data
-    per = data.dt_us // data.slice_us
-    spare = clips.frames.shape[1] - data.windows * per
+    taken = data.windows * clips.per(data.dt_us)
     samples = []
     labels = clips.labels[chosen].copy()
     for k, i in enumerate(chosen):
-        start = rng.integers(spare + 1)
-        cut = clips.frames[i, start : start + data.windows * per]
-        sample = cut.reshape(data.windows, per, *cut.shape[1:]).sum(1, dtype=np.uint16)
+        start = int(rng.integers(max(clips.slices(i) - taken, 0) + 1))
+        sample = clips.sample(i, data.dt_us, data.windows, start)
         sample, flipped = augment(sample, config.augment, rng)
-        if flipped:
-            labels[k] = FLIPPED[labels[k]]
+        if flipped and clips.flipped is not None:
+            labels[k] = clips.flipped[labels[k]]
         samples.append(sample)
     run = skips(data.windows, len(chosen), config.skip, rng)
     most = config.gate.max_ratio if config.gate.form else 0.0

@@ -22,9 +22,12 @@ from spikeline.pipeline.clean_up import CleanUp
 from spikeline.pipeline.clean_up_settings import chosen
 from spikeline.pipeline.events import Admission, EventPacket, Sensor
 from spikeline.pipeline.slicing import SliceConfig, Slicer
+from spikeline.pipeline.training.clips import ClipSet, packed
 
 SENSOR = Sensor(128, 128, "DVS128")
 LABELS = GESTURES
+# A left-right flip turns a right arm into a left one and clockwise into counter-clockwise.
+FLIPPED = (0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10, 11)
 PART = 60  # clips per job and per cache file
 
 
@@ -41,28 +44,6 @@ class ClipConfig:
     level: str = "normal"
     clean_up: tuple[str, ...] = ()  # stages between source and slicer, as in a package
     version: str = str(SIM_VERSION)
-
-
-@dataclass(frozen=True)
-class ClipSet:
-    """frames (N, slices, 2, H, W) uint8 (counts above 255 are 255), labels (N,), persons (N,)."""
-
-    config: ClipConfig
-    frames: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    persons: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def windows(self, dt_us: int, steps: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-        """Index and frames (T, 2, H, W) of each clip, `steps` windows of dt from slice `start`."""
-        per, rest = divmod(dt_us, self.config.slice_us)
-        if rest or (start + steps * per) > self.frames.shape[1]:
-            raise ValueError(f"{steps} windows of {dt_us} us do not fit slices of {self.config.slice_us} us")
-        for i in range(len(self)):
-            cut = self.frames[i, start : start + steps * per]
-            yield i, cut.reshape(steps, per, *cut.shape[1:]).sum(1, dtype=np.uint16)
 
 
 def frames_of(
@@ -120,10 +101,18 @@ def load_clips(
                 if progress:
                     progress(done, config.clips)
     loaded = [np.load(file, allow_pickle=False) for file in files]
-    return ClipSet(config, *(np.concatenate([part[name] for part in loaded]) for name in _FIELDS))
-
-
-_FIELDS = ("frames", "labels", "persons")
+    frames, offsets = packed([clip for part in loaded for clip in part["frames"]])
+    return ClipSet(
+        about=f"simulated people, split {config.split}",
+        names=tuple(LABELS),
+        sensor=CleanUp(chosen(config.clean_up, ""), SENSOR).sensor[:2],
+        slice_us=config.slice_us,
+        frames=frames,
+        offsets=offsets,
+        labels=np.concatenate([part["labels"] for part in loaded]),
+        persons=np.concatenate([part["persons"] for part in loaded]),
+        flipped=FLIPPED,
+    )
 
 
 def _make_part(config: ClipConfig, k: int, file: Path) -> int:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from spikeline.models import registry
 from spikeline.models.network import Network
 from spikeline.pipeline.training.augment import Batch, batches
-from spikeline.pipeline.training.data import LABELS, ClipSet
+from spikeline.pipeline.training.clips import ClipSet
 from spikeline.pipeline.training.settings import TrainConfig
 
 INPUT_GAIN = 0.25  # counts of some units to currents of about 1; batch norm does the rest
@@ -42,10 +42,10 @@ class Epoch:
     seconds: float
 
 
-def build(config: TrainConfig, clip: float) -> Network:
+def build(config: TrainConfig, classes: int, clip: float) -> Network:
     """The network of a run; `clip` is the count above which the input saturates."""
     W, H = config.data.grid
-    settings = {"classes": len(LABELS), "steps": config.data.steps, "grid": (H, W)} | config.network.settings
+    settings = {"classes": classes, "steps": config.data.steps, "grid": (H, W)} | config.network.settings
     if "gain" not in settings:
         settings |= {"gain": INPUT_GAIN, "clip": clip * INPUT_GAIN}
     try:
@@ -68,11 +68,10 @@ def build(config: TrainConfig, clip: float) -> Network:
 
 def count_clip(clips: ClipSet, dt_us: int) -> float:
     """The 99.9th percentile of the counts of occupied cells in windows of dt, over the first clips."""
-    per = dt_us // clips.config.slice_us
-    frames = clips.frames[:240]
-    n = frames.shape[1] // per * per
-    counts = frames[:, :n].reshape(len(frames), n // per, per, -1).sum(2, dtype=np.uint16)
-    return float(np.percentile(counts[counts > 0], 99.9))
+    counts = [
+        clips.sample(i, dt_us, clips.slices(i) // clips.per(dt_us)) for i in range(min(len(clips), 240))
+    ]
+    return float(np.percentile(np.concatenate([c[c > 0] for c in counts]), 99.9))
 
 
 def train(
@@ -91,7 +90,9 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    network = build(config, config.network.clip_counts or count_clip(clips, config.data.dt_us))
+    network = build(
+        config, len(clips.names), config.network.clip_counts or count_clip(clips, config.data.dt_us)
+    )
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     per_epoch = len(clips) // config.batch
     if per_epoch == 0:

@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from spikeline.models.graph import Graph
 from spikeline.models.network import Network
-from spikeline.pipeline.clean_up import CleanUp
-from spikeline.pipeline.clean_up_settings import chosen
 from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.evaluation import evaluate
 from spikeline.pipeline.package import Manifest, Package, Range, Skip, Statistics, save_package
-from spikeline.pipeline.training.data import LABELS, SENSOR, ClipSet
+from spikeline.pipeline.training.clips import ClipSet
 from spikeline.pipeline.training.settings import TrainConfig
 
 STATISTICS_CLIPS = 240
@@ -39,17 +37,17 @@ def make_package(
     manifest = Manifest(
         name=name,
         graph=graph.document,
-        labels=list(LABELS),
+        labels=list(clips.names),
         dt_us=data.dt_us,
         dt_range_us=(data.dt_us, data.dt_us),
-        sensor=CleanUp(chosen(data.clean_up, ""), SENSOR).sensor[:2],
+        sensor=clips.sensor,
         clean_up=list(data.clean_up),
-        grid=clips.config.grid,
+        grid=clips.grid,
         skip=_skip_rule(config, "zero" if graph.document.form == "window" else "idle"),
         gate_thresholds=gate_thresholds(graph, clips, config),
         statistics=_statistics(engine.graph.layers, clips, config, engine),
-        accuracy={"validation (simulated people)": whole.accuracy},
-        producer=f"spikeline train: {config.epochs} epochs, {len(clips)} simulated clips, seed {config.seed}",
+        accuracy={f"validation ({validation.about})": whole.accuracy},
+        producer=f"spikeline train: {config.epochs} epochs, {len(clips)} clips of {clips.about}, seed {config.seed}",
         note=note,
     )
     return save_package(path, manifest, graph)
@@ -70,14 +68,13 @@ def gate_thresholds(graph: Graph, clips: ClipSet, config: TrainConfig) -> dict[s
     """
     if graph.document.frame_gate is None:
         return {}
-    T, per = graph.steps, config.data.dt_us // clips.config.slice_us
-    windows = clips.frames.shape[1] // per // T * T if graph.tumbling else clips.frames.shape[1] // per
+    T, per = graph.steps, clips.per(config.data.dt_us)
     gate = graph.frame_gate_run()
     weights = []
-    for i, frames in clips.windows(config.data.dt_us, windows):
-        if i >= STATISTICS_CLIPS:
-            break
-        weights += [gate(frame) for frame in frames]
+    for i in range(min(len(clips), STATISTICS_CLIPS)):
+        windows = clips.slices(i) // per
+        windows -= windows % T if graph.tumbling else 0
+        weights += [gate(frame) for frame in clips.sample(i, config.data.dt_us, windows)]
     if not graph.tumbling:
         weights = weights[T:]
     shares = np.arange(0, config.gate.max_ratio + 1e-9, 0.05)
