@@ -41,6 +41,7 @@ _NUMBERS = re.compile(
 )
 _COMMENT = re.compile(rb"#[\t -~]*\r?\n")
 _BINARY = re.compile(rb"[^\t\n\r -~]")
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # in no text of any language
 _EVT2_TYPES = np.array([kind in (0x0, 0x1, 0x8, 0xA, 0xE, 0xF) for kind in range(16)])
 PLAUSIBLE = 0.98  # of the records; the others may be damage
 
@@ -71,7 +72,7 @@ def detect(head: bytes, name: str = "", size: int | None = None) -> Found:
         return Found("csv", "text (CSV or TXT)") if text else Found(None, "a gzip file")
     if is_text(head):
         return Found("csv", "text (CSV or TXT)")
-    if _COMMENT.match(head) and _BINARY.search(head):  # a version line is not required
+    if _COMMENT.match(head) and _CONTROL.search(head):  # a version line is not required
         return Found("aedat1", "AEDAT 1.0")
     return _headerless(head, name, len(head) if size is None else size)
 

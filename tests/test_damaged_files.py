@@ -4,6 +4,9 @@ A hole is up to 1 KiB of noise in the middle. It may cost the units it touches (
 one in a hundred of the events outside of them. `make test-long` does more of both.
 """
 
+import io
+
+import h5py
 import pytest
 from damage import cut_sizes, holes, wrong_at_cut, wrong_at_hole
 from format_files import FILES, make
@@ -26,6 +29,18 @@ def check_cuts(name, folder, count):
 @EACH
 def test_a_file_that_ends_early_gives_all_that_is_whole_and_says_so(name, tmp_path):
     check_cuts(name, tmp_path, CUTS if name not in SLOW else CUTS // 5)
+
+
+def test_a_list_of_chunks_that_is_cut_makes_no_events_of_zeros(tmp_path):
+    """HDF5 lists a chunk whose place is cut, but does not find it, and then says zeros."""
+    events = seeded_stream(300)
+    made = make("hdf5-matrix", events)
+    with h5py.File(io.BytesIO(made.data)) as file:
+        at = file["davis/left/events"].id
+        places = [at.get_chunk_info(k).byte_offset for k in range(at.get_num_chunks())]
+    for place in places:
+        size = made.data.index(place.to_bytes(8, "little")) + 1
+        assert wrong_at_cut("hdf5-matrix", made, events, tmp_path / "cut.h5", size) == ""
 
 
 @pytest.mark.full

@@ -97,6 +97,7 @@ def test_the_first_bytes_decide_whatever_the_name(head, name):
         (b"\x00\x01\x02\x03", ""),
         (b"\x00" * 4_000, ""),
         (b"hello", ""),
+        ("# a page · in UTF-8\n\nwords\n".encode(), ""),
         (b"12 34\n", ""),
         (b"% a comment and nothing else\n", ""),
         (b"\x1f\x8b", "a gzip file"),

@@ -4,7 +4,8 @@
     python tools/long_run.py killed_recorders -> only this suite
 
 Now: a simulated hour of camera through the shipped model without waiting (memory, state, digest), ten
-thousand mutated model packages and as many mutated recordings, two hundred killed recorders.
+thousand mutated model packages and as many mutated recordings, two hundred killed recorders; a thousand
+damaged files of every format, each cut at every byte, and recordings of 10 GB through a pipe.
 """
 
 import datetime
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from long_formats import cut_formats, holed_formats, mutated_formats, poured_recordings
 from long_recording import killed_recorders, mutated_recordings
 
 from spikeline.pipeline import open_pipeline
@@ -65,7 +67,16 @@ def mutated_packages(trials: int = 10_000) -> str:
 
 def main() -> None:
     rows = []
-    suites = (mutated_packages, mutated_recordings, killed_recorders, an_hour_of_camera)
+    suites = (
+        mutated_packages,
+        mutated_recordings,
+        killed_recorders,
+        mutated_formats,
+        cut_formats,
+        holed_formats,
+        poured_recordings,
+        an_hour_of_camera,
+    )
     for suite in suites:
         if len(sys.argv) > 1 and suite.__name__ not in sys.argv[1:]:
             continue

@@ -4,7 +4,7 @@ An event is the step of time since the last one (with bytes in front where a byt
 coordinates. So time cannot go back, and where bytes are lost, the time they held is lost for all that
 follows: a damage line says so. Nothing marks where an event begins, but a wrong begin soon leaves the sensor.
 
-By convention y points up, and is turned here. Some writers (faery, event_stream itself) do not turn it:
+By convention y points up, and is turned here. Some writers (event_stream itself) do not turn it:
 ?flip_y=no      y as stored
 """
 

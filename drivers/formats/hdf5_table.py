@@ -46,8 +46,8 @@ class Table:
         self.dtype, self.rows = dataset.dtype, dataset.shape[0]
         plist = dataset.id.get_create_plist()
         self._filters = [_filter(plist, k) for k in range(plist.get_nfilters())]
-        self._by_us = self._check_filters()
         layout = plist.get_layout()
+        self._by_us = self._check_filters() and layout == h5py.h5d.CHUNKED
         if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
             raise SourceError(f"{where}: its events lie in other files, which are never followed")
         self._row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
@@ -67,14 +67,15 @@ class Table:
             self._there = min(self.rows, max(0, held) // self._row_bytes)
 
     def _check_filters(self) -> bool:
-        """True if HDF5 cannot unpack the chunks, and we can."""
+        """True if we can unpack the chunks."""
         if any(f.code == ecf.FILTER for f in self._filters):
             if len(self._filters) > 1 or set(self.dtype.names or ()) != set("txyp"):
                 raise SourceError(
                     f"{self._where}: ECF of {self.dtype}; wanted t, x, y, p and no other filter"
                 )
             return True
-        if can_unpack(self._filters):
+        as_stored = self._dataset.id.get_type().get_size() == self.dtype.itemsize and self._dataset.ndim <= 2
+        if as_stored and can_unpack(self._filters):
             return True
         for f in self._filters:
             if f.code >= FOREIGN and not h5py.h5z.filter_avail(f.code):
@@ -112,7 +113,7 @@ class Table:
                 found[corner] = at.byte_offset, at.size
         for corner, (offset, length) in found.items():
             fits = all(at % step == 0 for at, step in zip(corner, chunk, strict=True))
-            if offset is not None and fits and (length == size or self._filters):
+            if offset and length and fits and (length == size or self._filters):
                 self._chunks.setdefault(corner[0], {})[corner] = offset, offset + length
         per_row = int(np.prod([-(-w // c) for w, c in zip(dataset.shape[1:], chunk[1:], strict=True)]))
         self._chunks = {row: held for row, held in self._chunks.items() if len(held) == per_row}
@@ -204,14 +205,15 @@ class Table:
     def _unpack(self, corner: Corner, shape: tuple[int, ...]) -> NDArray[Any]:
         """A filter may have been left out for a chunk that it would not have made smaller."""
         left_out, data = self._dataset.id.read_direct_chunk(corner)
-        if self._filters[0].code == ecf.FILTER and not left_out:
+        packed_as = self._filters[0].code if self._filters else None
+        if packed_as == ecf.FILTER and not left_out:
             rows = np.zeros(shape, self.dtype)
             n = min(shape[0], self.rows - corner[0])
             for name, column in zip("txyp", ecf.decode(data, n), strict=True):
                 rows[name][:n] = column
             return rows
         size = int(np.prod(shape)) * self.dtype.itemsize
-        if self._filters[0].code != ecf.FILTER:
+        if packed_as != ecf.FILTER:
             data = unpack_chunk(self._filters, left_out, data, size)
         return np.frombuffer(data, self.dtype, int(np.prod(shape))).reshape(shape)
 

@@ -1,8 +1,10 @@
-"""Chunks of HDF5 files packed by filters that are no part of HDF5: Blosc, LZ4, Zstandard, Bitshuffle.
+"""Chunks of HDF5 files: unpacked from deflate, Blosc, LZ4, Zstandard, Bitshuffle.
 
-DSEC and most newer sets use one of these. They are unpacked here rather than by HDF5's plugins, which are
-190 MB and trust what they read; here every length is checked, and nothing unpacks to more than its chunk
-holds. Numbers in Blosc are little-endian, in LZ4 and Bitshuffle big-endian.
+DSEC and most newer sets use one of the latter four. They are unpacked here rather than by HDF5's plugins,
+which are 190 MB and trust what they read; here every length is checked, and nothing unpacks to more than its
+chunk holds. So are deflated and bare chunks: HDF5 gives zeros, without an error, for a chunk that a damaged
+list still names and looking up no longer finds. Numbers in Blosc are little-endian, in LZ4 and Bitshuffle
+big-endian.
 """
 
 import itertools
@@ -29,8 +31,8 @@ class Filter(NamedTuple):
 
 
 def can_unpack(filters: Sequence[Filter]) -> bool:
-    """True for filters of which some are for here, and none for anybody else."""
-    return any(f.code >= FOREIGN for f in filters) and all(f.code in _UNPACK for f in filters)
+    """True for filters of which none is for anybody else."""
+    return all(f.code in _UNPACK for f in filters)
 
 
 def unpack_chunk(filters: Sequence[Filter], left_out: int, chunk: bytes, size: int) -> bytes:
@@ -47,7 +49,11 @@ def unpack_chunk(filters: Sequence[Filter], left_out: int, chunk: bytes, size: i
 
 
 def _inflate(chunk: bytes, size: int, values: tuple[int, ...]) -> bytes:
-    return zlib.decompressobj().decompress(chunk, size)
+    stream = zlib.decompressobj()
+    data = stream.decompress(chunk, size + 1)
+    if not stream.eof:  # then its checksum was not looked at
+        raise ValueError(f"it is cut, or holds more than {size} bytes")
+    return data
 
 
 def _unzstd(chunk: bytes, size: int, values: tuple[int, ...] = ()) -> bytes:
