@@ -25,6 +25,7 @@ RESET_NEAR_ZERO_US = 10_000  # and so is a step back of RESET_TO_ZERO_US or more
 RESET_TO_ZERO_US = 100_000
 JUMP_US = 3_600_000_000  # a step forward beyond an hour is a clock step, not silence: a new epoch
 MAX_ABS_US = 1 << 61  # times beyond this (73,000 years) are damage; differences cannot overflow
+MOST_WORDS = 200  # letters of a library's message: some quote half of the file
 PACKET_EVENTS = 65_536  # the largest packet a source hands out
 
 Times = NDArray[np.int64]
@@ -242,5 +243,6 @@ def foreign_error(where: str | Path, error: BaseException) -> SourceError:
     """One line for whatever a foreign decoder raised; an interrupt or an exit passes through."""
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         raise error
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())[:MOST_WORDS] or type(error).__name__
+    text = text if text.isprintable() else ascii(text)
     return SourceError(f"{where}: {text}")

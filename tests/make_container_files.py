@@ -32,6 +32,7 @@ from spikeline.pipeline.events import EventPacket, Sensor
 
 MCAP_MAGIC = b"\x89MCAP0\r\n"
 CUT_BYTES = 606  # of EVT3 words in a message
+ROS_HEADER = 46  # bytes of a message record in front of its data: op, conn, time and two lengths
 MESSAGE_EVENTS = 100
 
 
@@ -113,7 +114,13 @@ def bag(events: Events, kind: str, form: str) -> Made:
     if kind == "db3":
         return Made(data, _messages(_sqlite_pages(data, payloads), message))
     begins = [data.index(payload) for payload in payloads]
-    return Made(data, _messages([(at, at + len(p)) for at, p in zip(begins, payloads, strict=True)], message))
+    ends = [at + len(payload) for at, payload in zip(begins, payloads, strict=True)]
+    records = [(at - ROS_HEADER, end) for at, end in zip(begins, ends, strict=True)]
+    return Made(
+        data,
+        _messages(list(zip(begins, ends, strict=True)), message),
+        packets=_messages(records, message),  # no message without its header
+    )
 
 
 def _hundreds(events: Events) -> np.ndarray:

@@ -188,6 +188,8 @@ def test_part_keeps_the_epoch_and_says_its_own_until():
 
 def test_foreign_errors_become_one_line_and_interrupts_pass():
     assert str(foreign_error("a.dat", ValueError("two\nlines"))) == "a.dat: two lines"
+    assert len(str(foreign_error("a.dat", ValueError("x" * 13_000)))) == len("a.dat: ") + 200
+    assert str(foreign_error("a.dat", ValueError("bell \a"))) == r"a.dat: 'bell \x07'"
     assert str(foreign_error("a.dat", ValueError())) == "a.dat: ValueError"
     with pytest.raises(KeyboardInterrupt):
         foreign_error("a.dat", KeyboardInterrupt())
