@@ -29,7 +29,7 @@ NOT_YET = {
     "zmq": "zmq://host:port",
     "tonic": "tonic:DVSGesture?...",
 }
-SIMULATIONS = ("gesture",)
+SIMULATIONS = ("gesture", "stream", "chain", "gait")
 
 
 def source_kinds() -> dict[str, str]:
@@ -41,7 +41,7 @@ def source_kinds() -> dict[str, str]:
         "GLOB": "several recordings in the order of their names, one epoch each",
         "-": "a recording from standard input; a FIFO's name does too",
         "dv://HOST:PORT": "a live camera that a DV sender on the network gives out",
-        "sim:gesture?seed=1": "a simulated camera",
+        "sim:gesture?seed=1": "a simulated camera; also sim:stream, sim:chain, sim:gait",
         "cut(events=N)+SOURCE": "packets of at most N events",
         "clip(start=S;stop=S)+SOURCE": "only these seconds, from the first event on",
         "loop(times=N)+SOURCE": "N times, 0 for ever; each pass is a new epoch",
@@ -268,4 +268,4 @@ def _open_simulation(base: str) -> Source:
     options = grammar.split_options(query, "&", base)
     from spikeline.drivers.sim import SimSource
 
-    return SimSource(options)
+    return SimSource(options, kind)

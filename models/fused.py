@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikeline.models.neurons import FLUSH, STRICT, Neuron
+from spikeline.models.threads import over_samples
 
 KINDS = ("rect", "triangle", "atan", "sigmoid")
 
@@ -58,15 +59,19 @@ def spikes_over_time(
     *,
     detach: bool = False,
     rate: Tensor | None = None,
-) -> Tensor:
-    """Currents x (T, B, ...) -> spikes (T, B, ...), from a zero membrane; run (T, B) bool or None for all.
+    start: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Currents x (T, B, ...) -> spikes (T, B, ...), and the membrane (B, ...) behind them.
 
-    detach: the spikes that reset the membrane carry no gradient. rate: PLIF's learned one, a scalar in the
-    place of the neuron's own; it gets its gradient.
+    run (T, B) bool or None for all. detach: the spikes that reset the membrane carry no gradient. rate:
+    PLIF's learned one, a scalar in the place of the neuron's own; it gets its gradient. start: the membrane
+    before the first step, zero without it; no gradient passes to it, nor back from the one returned.
     """
     if run is None:
         run = torch.ones(x.shape[:2], dtype=torch.bool)
-    return _Spikes.apply(x, rate, run, neuron, surrogate, width, detach)
+    if start is None:
+        start = x.new_zeros(x.shape[1:])
+    return _Spikes.apply(x, rate, start, run, neuron, surrogate, width, detach)
 
 
 class _Spikes(torch.autograd.Function):
@@ -75,47 +80,57 @@ class _Spikes(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         rate: Tensor | None,
+        start: Tensor,
         run: Tensor,
         neuron: Neuron,
         surrogate: str,
         width: float,
         detach: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         flat = _flat(x)
         u, s = np.empty_like(flat), np.zeros_like(flat)
-        h = np.zeros(flat.shape[1:], flat.dtype)
+        h = _flat(start[None])[0].copy()
         ctx.by_rate = None
+        kept = [start, run]
         if rate is not None:
             slopes = np.subtract(coefficients(_at(neuron, 1.0)), coefficients(_at(neuron, 0.0)))
-            ctx.by_rate, ctx.x = slopes.astype(flat.dtype), flat  # the coefficients are linear in it
+            ctx.by_rate = slopes.astype(flat.dtype)  # the coefficients are linear in it
+            kept.append(x)
             neuron = _at(neuron, rate.item())
         numbers = np.array(coefficients(neuron), flat.dtype)
         ctx.settings = (numbers, neuron["threshold"], KINDS.index(surrogate), width, detach)
-        ctx.run = run.numpy()
-        _forward(flat, ctx.run, numbers, flat.dtype.type(neuron["threshold"]), neuron.kind in STRICT, h, u, s)
-        ctx.u, ctx.s = u, s
-        return _shaped(s, x)
+        threshold = flat.dtype.type(neuron["threshold"])
+        ran, strict = run.numpy(), neuron.kind in STRICT
+        over_samples(
+            lambda a, b: _forward(flat, ran, numbers, threshold, strict, h, u, s, a, b), flat.shape[1]
+        )
+        spikes, end = _shaped(s, x), _shaped(h[None], x[:1])[0]
+        ctx.save_for_backward(spikes, torch.from_numpy(u), *kept)
+        ctx.mark_non_differentiable(end)
+        return spikes, end
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         numbers, threshold, kind, width, detach = ctx.settings
+        spikes, potential, start, run, *kept = ctx.saved_tensors
+        u, s, run = potential.numpy(), _flat(spikes), run.numpy()
         flat = _flat(grad)
-        out = np.zeros_like(flat)
+        out = np.empty_like(flat)
         gh = np.zeros(flat.shape[1:], flat.dtype)
         real = flat.dtype.type
         shape = (kind, real(width), real(np.pi / 2))  # all of one dtype, or Numba computes in float64
         learns = ctx.by_rate is not None
         scale = real(1) if learns else numbers[1]
-        _backward(
-            flat, ctx.run, numbers, real(threshold), *shape, ctx.u, ctx.s, gh, out, detach, scale, learns
-        )
+        settings = (numbers, real(threshold), *shape, u, s, gh, out, detach, scale, learns)
+        over_samples(lambda a, b: _backward(flat, run, *settings, a, b), flat.shape[1])
         by_rate = None
         if learns:
-            found = _rate_gradient(out, ctx.run, numbers, ctx.by_rate, ctx.u, ctx.s, ctx.x, gh)
+            h = _flat(start[None])[0].copy()
+            found = _rate_gradient(out, run, numbers, ctx.by_rate, u, s, _flat(kept[0]), h)
             by_rate = torch.tensor(found, dtype=grad.dtype)
             out *= numbers[1]
-            out[~ctx.run] = 0
-        return _shaped(out, grad), by_rate, None, None, None, None, None
+            out[~run] = 0
+        return _shaped(out, grad), by_rate, None, None, None, None, None, None
 
 
 def _at(neuron: Neuron, rate: float) -> Neuron:
@@ -138,11 +153,12 @@ def _shaped(values: NDArray[Any], like: Tensor) -> Tensor:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _forward(x, run, numbers, threshold, strict, h, u, s):
-    """x, u, s (T, B, N); h (B, N) zeros; run (T, B). Into u at skipped steps: what the leak left."""
+def _forward(x, run, numbers, threshold, strict, h, u, s, first, end):
+    """x, u, s (T, B, N); run (T, B); h (B, N), the membrane before and, changed in place, behind. Into u at
+    skipped steps: what the leak left. Samples from `first` to before `end`."""
     a, b, c, p0, q0, p1, q1, d, e = numbers
     for t in range(x.shape[0]):
-        for k in range(x.shape[1]):
+        for k in range(first, end):
             if run[t, k]:
                 for i in range(x.shape[2]):
                     v = a * h[k, i] + b * x[t, k, i] + c
@@ -158,13 +174,15 @@ def _forward(x, run, numbers, threshold, strict, h, u, s):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _backward(gs, run, numbers, threshold, kind, width, quarter_turn, u, s, gh, gx, detach, scale, keep):
+def _backward(
+    gs, run, numbers, threshold, kind, width, quarter_turn, u, s, gh, gx, detach, scale, keep, first, end
+):
     """From the gradient of the loss by the spikes, gs (T, B, N), that by the potential u times `scale` into
     gx (T, B, N); with scale b that is the one by the currents. keep: at skipped steps the gradient by the
-    membrane that the leak left, else 0. gh (B, N) zeros."""
+    membrane that the leak left, else 0. gh (B, N) zeros. Samples from `first` to before `end`."""
     a, _, _, p0, q0, p1, q1, d, _ = numbers
     for t in range(gs.shape[0] - 1, -1, -1):
-        for k in range(gs.shape[1]):
+        for k in range(first, end):
             if run[t, k]:
                 for i in range(gs.shape[2]):
                     v, carried = u[t, k, i], gh[k, i]
@@ -177,19 +195,17 @@ def _backward(gs, run, numbers, threshold, kind, width, quarter_turn, u, s, gh, 
                     gh[k, i] = a * g
             else:
                 for i in range(gs.shape[2]):
-                    if keep:
-                        gx[t, k, i] = gh[k, i]
+                    gx[t, k, i] = gh[k, i] if keep else 0
                     gh[k, i] *= d
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _rate_gradient(g, run, numbers, by_rate, u, s, x, h):
     """Gradient of the loss by PLIF's rate: by_rate holds the coefficients' derivatives, g what `_backward`
-    kept. h (B, N) is overwritten: membranes, from zero."""
+    kept. h (B, N) is overwritten: membranes, from those before the first step."""
     _, _, _, p0, q0, p1, q1, _, _ = numbers
     da, db, dc, _, _, _, _, dd, de = by_rate
     total = 0.0
-    h[:] = 0
     for t in range(g.shape[0]):
         for k in range(g.shape[1]):
             if run[t, k]:

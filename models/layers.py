@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeline.models.fused import spikes_over_time
+from spikeline.models.fused_norm import norm_pool
 from spikeline.models.gate_layer import GateLayer
 from spikeline.models.lowering import Lowering
 from spikeline.models.neurons import STRICT, Neuron, neuron
@@ -120,13 +121,20 @@ class SpikingLayer(Part):
         leaked = self.cell.leak(h)
         return leaked + (self.cell.idle(h) - leaked).detach()
 
-    def over_time(self, x: Tensor, run: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        plain = len(self.refine) or len(self.recall) or not self.spikes
-        if not plain and x.device.type == "cpu":
-            return spikes_over_time(
-                x, run, self.neuron, self.surrogate, self.width, detach=self.detach, rate=self.learned_rate
-            )
-        return super().over_time(x, run=run)
+    def stretch(self, *inputs: Tensor, state: Any, run: Tensor | None = None) -> tuple[Tensor, Any]:
+        (x,) = inputs
+        if len(self.refine) or len(self.recall) or not self.spikes or x.device.type != "cpu":
+            return super().stretch(x, state=state, run=run)
+        return spikes_over_time(
+            x,
+            run,
+            self.neuron,
+            self.surrogate,
+            self.width,
+            detach=self.detach,
+            rate=self.learned_rate,
+            start=state,
+        )
 
     def lower(self, name: str, inputs: list[str], into: Lowering) -> str:
         constants = {key: _number(value) for key, value in self.cell.constants}
@@ -206,7 +214,11 @@ class Weighted(Stateless):
         if isinstance(self.weights, nn.Linear):
             x = x.flatten(1)
         x = F.avg_pool2d(x, self.before) if self.before > 1 else x
-        x = self.norm(self.weights(x))
+        x = self.weights(x)
+        # A subclass of batch norm computes otherwise, and so does every norm that does not take statistics.
+        if type(self.norm) is nn.BatchNorm2d and self.norm.training and x.device.type == "cpu":
+            return norm_pool(self.norm, x.to(self.norm.weight.dtype), self.pool)
+        x = self.norm(x)
         return F.avg_pool2d(x, self.pool) if self.pool > 1 else x
 
     def over_time(self, x: Tensor, run: Tensor | None = None) -> Tensor:  # type: ignore[override]

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from spikeline.models.gate_layer import GateLayer
 from spikeline.models.graph import FRAME_GATE, Graph, GraphDocument
 from spikeline.models.lowering import Lowering
-from spikeline.models.part import Part
+from spikeline.models.part import Part, detached
+from spikeline.models.recompute import again, groups
 from spikeline.models.shapes import Shape
 
 State = dict[str, Any]  # part -> its state, and "steps", the number of steps since the network began
@@ -156,6 +157,7 @@ class Network(nn.Module):
         *,
         bf16: bool = False,
         weights: Tensor | None = None,
+        recompute: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Layer by layer over all steps; also the spikes of each layer of neurons, (T, B, ...).
 
@@ -163,17 +165,34 @@ class Network(nn.Module):
         frame without events, and its output is 0. In evaluation mode it equals `forward`.
         bf16: weights' products and batch norm in bfloat16; membranes stay float32.
         weights (T, B): the frame gate's, from `choose`.
+        recompute: memory for work; see models/recompute.py.
         """
+        settings: dict[str, Any] = {"bf16": bf16, "recompute": recompute}
         if self.tumbling and len(frames) > self.steps:
-            return self._in_windows(frames, run, bf16, weights)
+            return self._in_windows(frames, run, weights, settings)
         if not self.causal and len(frames) != self.steps:
             raise ValueError(f"found {len(frames)} steps; a network of form window takes {self.steps}")
         if not self.causal and run is not None:
             frames = frames * run.view(*run.shape, 1, 1, 1)
-            output, spikes = self.over_time(frames, bf16=bf16, weights=weights)
+            output, spikes = self.over_time(frames, weights=weights, **settings)
             return output * run[:, :, None], spikes
-        values = self.values(frames, run, bf16=bf16, keep=self.layers, weights=weights)
+        values = self.values(frames, run, keep=self.layers, weights=weights, **settings)
         return values[next(reversed(self.inputs))], {name: values[name] for name in self.layers}
+
+    def stretch(
+        self,
+        frames: Tensor,
+        state: State | None = None,
+        run: Tensor | None = None,
+        *,
+        weights: Tensor | None = None,
+        **settings: bool,
+    ) -> tuple[Tensor, dict[str, Tensor], State]:
+        """`over_time` of a few steps of a longer sample, of an endless network whose parts all run one step
+        at a time: from the state that the stretch before left (None: zero); gradients end at its border."""
+        state = {name: detached(s) for name, s in (state or self.init_state(frames.shape[1])).items()}
+        values = self.values(frames, run, keep=self.layers, weights=weights, state=state, **settings)
+        return values[next(reversed(self.inputs))], {name: values[name] for name in self.layers}, state
 
     @property
     def layers(self) -> list[str]:
@@ -188,30 +207,53 @@ class Network(nn.Module):
         bf16: bool = False,
         keep: Collection[str] | None = None,
         weights: Tensor | None = None,
+        state: State | None = None,
+        recompute: bool = False,
     ) -> dict[str, Tensor]:
-        """The output (T, B, ...) of every part, or of those to keep and the last."""
+        """The output (T, B, ...) of every part, or of those to keep and the last.
+
+        state: where the first step begins, changed in place to that behind the last; None: a zero state.
+        """
         x = self.scale(frames)
         values = {self.frames: x if weights is None else x * weights.view(*weights.shape, 1, 1, 1)}
         last_use = {x: name for name, inputs in self.inputs.items() for x in inputs}
-        for name, inputs in self.inputs.items():
-            with torch.autocast(frames.device.type, torch.bfloat16, enabled=bf16):
-                y = self.part(name).over_time(*(values[x] for x in inputs), run=run)
-            values[name] = y.to(values[inputs[0]].dtype)
-            for x in () if keep is None else set(inputs):
-                if last_use[x] == name and x not in (
-                    keep or ()
-                ):  # a deep network holds few of its windows at a time
+
+        def run_parts(names: list[str], *xs: Tensor) -> Tensor:
+            for name in names:
+                with torch.autocast(frames.device.type, torch.bfloat16, enabled=bf16):
+                    if state is None:
+                        y = self.part(name).over_time(*xs, run=run)
+                    else:
+                        y, after[name] = self.part(name).stretch(*xs, state=before[name], run=run)
+                xs = (y.to(xs[0].dtype),)
+            return xs[0]
+
+        before, after = (
+            dict(state or {}),
+            dict[str, Any](),
+        )  # run_parts may run again when `state` has changed
+        for names in groups(self.inputs, self.layers) if recompute else [[name] for name in self.inputs]:
+            xs = [values[x] for x in self.inputs[names[0]]]
+            if recompute:
+                values[names[-1]] = again(run_parts, [self.part(name) for name in names], names, *xs)
+            else:
+                values[names[-1]] = run_parts(names, *xs)
+            for x in () if keep is None else set(self.inputs[names[0]]):
+                # a deep network holds few of its windows at a time
+                if last_use[x] == names[0] and x not in (keep or ()):
                     del values[x]
+        if state is not None:
+            state.update(after)
         return values
 
     def _in_windows(
-        self, frames: Tensor, run: Tensor | None, bf16: bool, weights: Tensor | None
+        self, frames: Tensor, run: Tensor | None, weights: Tensor | None, settings: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         outputs, spikes = [], []
         for start in range(0, len(frames), self.steps):
             s = slice(start, start + self.steps)
             part_run, part_weights = (None if x is None else x[s] for x in (run, weights))
-            y, fired = self.over_time(frames[s], part_run, bf16=bf16, weights=part_weights)
+            y, fired = self.over_time(frames[s], part_run, weights=part_weights, **settings)
             outputs.append(y)
             spikes.append(fired)
         return torch.cat(outputs), {name: torch.cat([s[name] for s in spikes]) for name in spikes[0]}

@@ -39,8 +39,13 @@ class Part(nn.Module):
         return state
 
     def over_time(self, *inputs: Tensor, run: Tensor | None = None) -> Tensor:
-        """A loop over `step`; outputs of steps that are not run are 0."""
+        """All steps from a zero state; outputs of steps that are not run are 0."""
         state = self.init_state(inputs[0].shape[1], tuple(inputs[0].shape[2:]), inputs[0])
+        return self.stretch(*inputs, state=state, run=run)[0]
+
+    def stretch(self, *inputs: Tensor, state: State, run: Tensor | None = None) -> tuple[Tensor, State]:
+        """Some steps from a given state, a loop over `step`; the state behind them carries no gradient that
+        is of use: it starts the next stretch of a truncated gradient."""
         outputs = []
         # unbind: indexing x[t] would fill a full gradient T times
         for t, xs in enumerate(zip(*(x.unbind() for x in inputs), strict=True)):
@@ -50,7 +55,7 @@ class Part(nn.Module):
                 after = _choose(run[t], after, self.idle(state))
             outputs.append(y)
             state = after
-        return torch.stack(outputs)
+        return torch.stack(outputs), state
 
     def lower(self, name: str, inputs: list[str], into: Lowering) -> str:
         """Write the part into a graph; returns the name of the node that is its output."""
@@ -68,10 +73,20 @@ class Stateless(Part):
         y = self(*(x.flatten(0, 1) for x in inputs))
         return y.unflatten(0, inputs[0].shape[:2])
 
+    def stretch(self, *inputs: Tensor, state: State, run: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.over_time(*inputs, run=run), state
+
 
 def column(flags: Tensor, x: Tensor) -> Tensor:
     """(B,) shaped to multiply or choose x (B, ...)."""
     return flags.view(-1, *(1,) * (x.ndim - 1))
+
+
+def detached(state: State) -> State:
+    """A state without gradients."""
+    if isinstance(state, dict):
+        return {name: detached(value) for name, value in state.items()}
+    return state.detach() if isinstance(state, Tensor) else state
 
 
 def _choose(run: Tensor, ran: State, idled: State) -> State:

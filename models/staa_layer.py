@@ -124,8 +124,8 @@ class ScaledLayer(SpikingLayer):
         m, n = self.scales["m"].tanh(), self.scales["n"].tanh()
         return self.fire(self.norm(self.cell.integrate(m * h, n * x)))
 
-    def over_time(self, *inputs: Tensor, run: Tensor | None = None) -> Tensor:
-        return Part.over_time(self, *inputs, run=run)  # there is no fused form of it
+    def stretch(self, *inputs: Tensor, state: Any, run: Tensor | None = None) -> tuple[Tensor, Any]:
+        return Part.stretch(self, *inputs, state=state, run=run)  # there is no fused form of it
 
     def lower(self, name: str, inputs: list[str], into: Lowering) -> str:
         scale = (self.norm.weight.double() / (self.norm.running_var.double() + self.norm.eps).sqrt()).detach()

@@ -53,6 +53,20 @@ class Skip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_ratio: float
 
 
+class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """On what `threshold` and `hold_us` were chosen, and what they gave there. See docs/evaluation.md."""
+
+    data: str  # the validation streams
+    hours: float  # of them
+    most_false_per_hour: float  # the limit under which the segment F1 was made as high as it goes
+    f1_macro: float
+    false_per_hour: float
+    decided_share: float  # of the performances
+    decision_ms: float | None  # median from onset to decision, sensor time
+    flips_per_minute: float
+    of: str = ""  # digest of the package that was tuned
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything about a model but its tensors."""
 
@@ -68,7 +82,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     polarity: Literal["off_on"] = "off_on"  # channel 0 OFF, 1 ON
     readout: Literal["window", "sliding", "ema"] = "sliding"
     threshold: float = 0.0  # a score below this is no prediction
-    hold_us: int = 0  # a label must stand this long before it is announced
+    hold_us: int = 0  # a label must stand this long to be announced, and be gone as long to be withdrawn
+    tuned: Tuned | None = None  # None: threshold and hold_us are defaults, or somebody's choice
     skip: Skip | None = None  # None: every window is run
     gate_thresholds: dict[str, float] = {}  # skip ratio -> threshold; empty: the network has no gate
     statistics: Statistics | None = None
@@ -85,6 +100,12 @@ class Package:
     graph: Graph
     digest: str
     path: Path | None = None
+
+    @property
+    def spikes(self) -> dict[str, float] | None:
+        """Mean spikes of each layer and step in training, which tell `auto` the cheapest engine."""
+        known = self.manifest.statistics
+        return {name: found.mean for name, found in known.spikes.items()} if known else None
 
 
 def zoo() -> dict[str, Path]:
@@ -143,7 +164,7 @@ def save_package(path: Path, manifest: Manifest, graph: Graph) -> Package:
     if manifest.graph != graph.document:
         raise PackageError("the manifest's graph is not the graph given")
     metadata = {"format": str(FORMAT), "manifest": msgspec.json.encode(manifest).decode(), "digest": BLANK}
-    data = safetensors.numpy.save(dict(graph.tensors), metadata=metadata)
+    data = _in_order(safetensors.numpy.save(dict(graph.tensors), metadata=metadata))
     _, where = _metadata(data)
     digest = hashlib.sha256(data).hexdigest()
     data = data[:where] + digest.encode() + data[where + 64 :]
@@ -152,6 +173,16 @@ def save_package(path: Path, manifest: Manifest, graph: Graph) -> Package:
     partial.write_bytes(data)
     partial.replace(path)
     return package
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its metadata in one order: safetensors writes it in any, and a digest tells."""
+    size = struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of eight
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
 
 
 def _metadata(data: bytes) -> tuple[dict[str, str], int]:
@@ -198,6 +229,10 @@ def _check(manifest: Manifest, graph: Graph) -> None:
         (
             manifest.skip is None or manifest.skip.rule == "zero" or graph.document.form == "step",
             "skip.rule idle: a network of form window cannot leave out a step; wanted zero",
+        ),
+        (
+            0 <= manifest.threshold <= 1,
+            f"threshold: found {manifest.threshold}, wanted 0 to 1",
         ),
         (manifest.hold_us >= 0, f"hold_us: found {manifest.hold_us}, wanted at least 0"),
     ]

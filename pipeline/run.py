@@ -87,6 +87,8 @@ class RunConfig:
     hop_us: int = 0
     gate: float = 0.0  # the share of windows that the model's frame gate is to skip, on its training data
     gate_threshold: float | None = None  # or its threshold itself
+    threads: int = 1  # of the sparse engine, in layers that are large enough
+    early: bool = False  # give events to the network's first layer as they arrive, not all at once
     clean: str = ""  # "A,B" clean-up instead of the model's, "+A,B" before it, "none"
 
 
@@ -113,7 +115,10 @@ class Pipeline:
         self.clean_up = CleanUp(chosen(manifest.clean_up, config.clean), sensor)
         pixels = pixel_map(self.clean_up.sensor, manifest.sensor, manifest.grid, config.fit or manifest.fit)
         graph = package.graph if pixels.gain == 1 else package.graph.with_input(gain=pixels.gain)
-        self.engine: Engine = open_engine(config.engine, graph, config.readout or manifest.readout)
+        readout = config.readout or manifest.readout
+        self.engine: Engine = open_engine(
+            config.engine, graph, readout, spikes=package.spikes, threads=config.threads
+        )
         threshold = manifest.threshold if config.threshold is None else config.threshold
         hold_us = manifest.hold_us if config.hold_us is None else config.hold_us
         try:
@@ -128,10 +133,15 @@ class Pipeline:
         self.accounts = Accounts()
         self.digests = Digests()
         self._skip = skip
+        self._early = config.early
+        self.clipped = 0  # membranes that int16 had to keep within its range; see engines/sparse/int16.py
         self.gate = _frame_gate(package, graph, config)
         self._zero_rule = manifest.skip is not None and manifest.skip.rule == "zero"
         self._zeros = np.zeros_like(self.binner.frame)
         self._warm_up()
+        if config.early:
+            self._check_early(slices)
+            self.engine.cells = pixels.cells
         self.pending = 0  # events in slices that no closed window has counted yet
         self.stamps = Stamps()
         self.latency: LatencyBook | None = None  # set by who measures it
@@ -147,6 +157,19 @@ class Pipeline:
         state = self.engine.init_state()
         for _ in range(self.engine.graph.steps if self.engine.windowed else 1):
             self.engine.step(self._zeros, state)
+
+    def _check_early(self, slices: SliceConfig) -> None:
+        """Events may go to the network before their window closes where it will be run on just these."""
+        found = ""
+        if not self.engine.takes_events:
+            found = f"engine {self.engine.name} on a network that takes whole frames"
+        elif self.skips:
+            found = "windows that may be skipped"
+        elif slices.hops > 1:
+            found = f"windows that overlap, hop_us {slices.hop}"
+        if found:
+            wanted = "the sparse engine, every window run, none overlapping"
+            raise PipelineError(f"early: found {found}; wanted {wanted}")
 
     @property
     def skips(self) -> bool:
@@ -173,6 +196,8 @@ class Pipeline:
         self.accounts.filtered += received - len(packet)
         for piece in self.slicer.push(packet):
             self.binner.add(packet, piece.start, piece.stop)
+            if self._early:
+                self.engine.add(packet, piece.start, piece.stop, self.state)
             self.pending += piece.stop - piece.start
             if self.latency is not None:
                 self.latency.note(packet.t, piece.start, piece.stop)
@@ -216,10 +241,11 @@ class Pipeline:
         if skipped and self._zero_rule and not self.engine.windowed:
             result = self.engine.step(self._zeros, self.state)
         else:
-            result = self.engine.step(frame, self.state, [skipped is None])
+            result = self.engine.step(None if self._early else frame, self.state, [skipped is None])
         self.hold("infer")
         stamps.inferred = time.monotonic_ns()
         scores, activity = result.scores[0], result.activity
+        self.clipped += int(activity.clipped[0])
         verdict = self.decision(scores, window.start_us, window.end_us) if result.ready[0] else UNDECIDED
         synops = int(activity.synops[0])
         self.accounts.window(self.pending, skipped)

@@ -50,6 +50,23 @@ def step(h, drive, numbers):
     return after, spikes
 
 
+def whole_step(g, more, shift, drive, numbers):
+    """A step of neurons g (P, C) in whole numbers after sums `more`: membranes, spikes, how many clipped."""
+    keep, rate, half, soft, top, _ = (int(n) for n in numbers)
+    after, spikes, clipped = g.copy(), np.zeros(g.shape, np.uint8), 0
+    for p, c in np.argwhere(np.ones(g.shape, bool)):
+        fires, rest, spike, limit = (int(n) for n in drive[:, c])
+        x = int(g[p, c]) + ((int(more[p, c]) + (1 << shift) // 2) >> shift)
+        clipped += x < -top or (x > top and soft != 0)
+        x = max(-top, min(top, x))
+        v = (x if keep else 0) + ((x + half) * rate >> 16)
+        spikes[p, c] = x >= fires
+        v = (v if soft or x < fires else 0) + rest + (spike if x >= fires else 0)
+        clipped += abs(v) > limit
+        after[p, c] = max(-limit, min(limit, v))
+    return after, spikes, clipped
+
+
 def lists(values):
     """Values (P, C) as count, first, entries, channels: a value of v stands v times."""
     channels = [[c for c in range(values.shape[1]) for _ in range(values[p, c])] for p in range(len(values))]

@@ -1,7 +1,6 @@
 """Clean-up inside a run: windows, accounts, latency, packages, the command line and the bus."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +20,8 @@ from spikeline.pipeline.latency import LatencyBook
 from spikeline.pipeline.messages import Status
 from spikeline.pipeline.package import Package, PackageError, load_package, save_package
 from spikeline.pipeline.run import Pipeline, RunConfig
-from spikeline.pipeline.training.data import ClipConfig, clip_frames
+from spikeline.pipeline.training.frames import CutConfig, clip_frames
+from spikeline.pipeline.training.sets import open_set
 
 from helpers import small_graph, small_manifest
 from strategies import cuts, event_streams, packets_of
@@ -247,11 +247,15 @@ def test_a_recording_keeps_every_event_and_says_what_clean_up_did(folder, tmp_pa
 
 
 def test_training_clips_are_cleaned_as_the_model_will_be_served():
-    plain = ClipConfig(duration_us=200_000)
-    bare, label, person = clip_frames(plain, 3)
-    turned = replace(plain, clean_up=("flip(x,y)", "polarity(swap)"))
-    frames, same_label, same_person = clip_frames(turned, 3)
-    assert bare.any() and (label, person) == (same_label, same_person)
-    np.testing.assert_array_equal(frames, bare[:, ::-1, ::-1, ::-1])
-    cropped, _, _ = clip_frames(replace(plain, clean_up=("crop(x=32,y=32,w=64,h=64)",), grid=(16, 16)), 3)
+    data = open_set("sim:gesture?split=train&clips=4&duration_s=0.2")
+    bare, turned, cropped = (
+        clip_frames(data, data.clips[3], cut)[0]
+        for cut in (
+            CutConfig(),
+            CutConfig(clean_up=("flip(x,y)", "polarity(swap)")),
+            CutConfig(clean_up=("crop(x=32,y=32,w=64,h=64)",), grid=(16, 16)),
+        )
+    )
+    assert bare.any()
+    np.testing.assert_array_equal(turned, bare[:, ::-1, ::-1, ::-1])
     np.testing.assert_array_equal(cropped, bare[:, :, 8:24, 8:24])

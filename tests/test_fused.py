@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from spikeline.models.fused import coefficients, spikes_over_time
+from spikeline.models.fused_norm import norm_pool
 from spikeline.models.layers import ParametricLayer, SpikingLayer
 from spikeline.models.neurons import CONSTANTS, neuron
 from spikeline.models.part import Part
@@ -80,7 +82,7 @@ def test_currents_may_lie_in_memory_in_any_order():
     x = window((3, 2, 4))
     last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (T, B))
     assert not last.is_contiguous()
-    found = [spikes_over_time(v, None, layer.neuron, "rect", 0.25) for v in (x, last)]
+    found = [spikes_over_time(v, None, layer.neuron, "rect", 0.25)[0] for v in (x, last)]
     assert torch.equal(*found)
 
 
@@ -94,3 +96,25 @@ def test_coefficients_are_the_formulas(kind):
         assert cell.carry(u, 0.0) == pytest.approx(k.p0 * u + k.q0)
         assert cell.carry(u, 1.0) == pytest.approx(k.p1 * u + k.q1)
         assert cell.leak(h) == pytest.approx(k.d * h + k.e)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 4)])
+def test_threads_share_the_samples_and_change_nothing(shape):
+    """Neurons, and where there are pixels the batch norm in front of them."""
+    layers = [ParametricLayer(), SpikingLayer(neuron("lif_ma"))]
+    norm = nn.BatchNorm2d(3)
+    x = window(shape, dtype=torch.float32) * 2
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            some = [*(outcome(layer, x, some_steps(True), SpikingLayer.over_time) for layer in layers)]
+            if len(shape) == 3:
+                flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                some.append((norm_pool(norm, flat, 2).detach(),))
+            found.append([part for each in some for part in each if isinstance(part, torch.Tensor)])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

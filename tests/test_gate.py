@@ -11,8 +11,9 @@ from spikeline.pipeline.events import Sensor
 from spikeline.pipeline.gate import FrameGate, GateError, threshold_for
 from spikeline.pipeline.package import Package
 from spikeline.pipeline.run import Pipeline, PipelineError, RunConfig
+from spikeline.pipeline.training.data_settings import DataConfig
 from spikeline.pipeline.training.publish import gate_thresholds
-from spikeline.pipeline.training.settings import DataConfig, GateConfig, TrainConfig
+from spikeline.pipeline.training.settings import GateConfig, TrainConfig
 
 from helpers import small_manifest
 from strategies import packets_of

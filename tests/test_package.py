@@ -39,6 +39,13 @@ def test_a_package_is_read_back_as_it_was_written(file):
         np.testing.assert_array_equal(package.graph.tensors[name], tensor)
 
 
+def test_the_same_model_is_the_same_file(file, tmp_path):
+    package = load_package(file)
+    for k in range(5):
+        again = save_package(tmp_path / f"{k}.safetensors", package.manifest, package.graph)
+        assert again.digest == package.digest and again.path.read_bytes() == file.read_bytes()
+
+
 def test_the_digest_is_that_of_the_file_with_its_own_characters_zero(file):
     data = file.read_bytes()
     digest = load_package(file).digest

@@ -176,7 +176,7 @@ def test_an_empty_room_has_only_noise():
         ({"duration_s": "nan"}, "duration_s is 'nan'; expected a number from 0 to 1e+09"),
         ({"gesture_s": "0.1"}, "gesture_s is '0.1'; expected a number from 0.5 to 3600"),
         ({"camera": "imx"}, "camera is 'imx'; expected one of dvs128-fast, dvs128-slow"),
-        ({"level": "hard"}, "level is 'hard'; expected one of easy, normal"),
+        ({"level": "harsh"}, "level is 'harsh'; expected one of easy, normal, hard"),
     ],
 )
 def test_a_bad_option_says_what_is_wanted(options, message):

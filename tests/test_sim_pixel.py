@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from spikeline.drivers.sim.camera import read_out
-from spikeline.drivers.sim.pixel import F_MAX_HZ, I_DARK, light_tile, settle, step_pixels
+from spikeline.drivers.sim.pixel import settle, step_pixels
 from spikeline.drivers.sim.pixel_state import STEP_US, PixelValues, make_pixels
+from spikeline.drivers.sim.poles import F_MAX_HZ, I_DARK, follower_share, light_tile
 
 TILES = 16
 IDEAL = PixelValues(
@@ -169,3 +170,50 @@ def test_the_bus_sends_one_event_per_microsecond_and_loses_what_overflows():
     assert last_us == 250
     sent = out[1][:m].astype(int) // 8 * 64 + out[2][:m] % 8 * 8 + out[1][:m] % 8
     assert len(set(sent)) == m  # every pixel at most once
+
+
+def test_a_source_follower_comes_behind_and_loses_nothing():
+    """The second pole delays the events of a step of light, and sends as many of them."""
+
+    def found(follower_hz):
+        array = Array(IDEAL._replace(f_ref_hz=300.0, follower_hz=follower_hz), 0.1)
+        start_us = array.t_us
+        array.light(0.9)
+        t = array.run(200)[0] - start_us
+        return len(t), np.median(t)
+
+    (count, without), (slow_count, behind) = found(0.0), found(60.0)
+    assert slow_count == pytest.approx(count, rel=0.03)
+    assert behind > without + 1e6 / (2 * np.pi * 60.0) * 0.5
+
+
+def test_the_share_of_a_pole_is_that_of_the_exponential():
+    for hz in (1.0, 30.0, 255.0, 900.0, 5_000.0):
+        z = 2 * np.pi * min(hz, F_MAX_HZ) * STEP_US * 1e-6
+        assert follower_share(hz) == pytest.approx(1 - np.exp(-z), abs=1e-7)
+
+
+def test_a_second_pole_sleeps_and_wakes_like_one():
+    """Tiles that sleep send the same events as tiles kept awake."""
+    values = IDEAL._replace(f_ref_hz=120.0, follower_hz=80.0, leak_hz=0.5)
+    events = []
+    for awake in (False, True):
+        array = Array(values, 0.2, seed=4)
+        array.light(0.5)
+        first = array.run(300, awake)
+        array.light(0.3)
+        events.append([np.concatenate(pair) for pair in zip(first, array.run(300, awake), strict=True)])
+    counts = [len(found[0]) for found in events]
+    assert counts[0] == pytest.approx(counts[1], rel=0.01) and counts[0] > 1_000
+
+
+def test_without_a_bus_events_leave_when_they_happen():
+    rng = np.random.default_rng(7)
+    t = np.sort(rng.integers(0, 3_000, 5_000))
+    shuffled = rng.permutation(5_000)
+    pixel, p = rng.integers(0, 1_024, 5_000), rng.integers(0, 2, 5_000).astype(np.uint8)
+    out_t = np.empty(6_000, np.int64)
+    out = [np.empty(6_000, dtype) for dtype in (np.uint16, np.uint16, np.uint8)]
+    m, _, lost = read_out(t[shuffled], pixel, p, 5_000, 4, -1, out_t, *out, 0, 0)
+    assert (m, lost) == (5_000, 0)
+    np.testing.assert_array_equal(out_t[:m], t)

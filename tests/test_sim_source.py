@@ -86,7 +86,9 @@ def test_truth_grows_and_never_repeats_a_class():
 def test_a_fixed_class_lasts_for_the_whole_stream(name):
     source = SimSource({"class": name, "gesture_s": "0.5", "duration_s": "1.3"})
     assert len(events(source)[0]) > 1_000
-    assert source.truth == [{"label": GESTURES.index("arm_roll"), "onset_us": 0, "offset_us": 1_300_000}]
+    (row,) = source.truth
+    assert (row["label"], row["onset_us"], row["offset_us"]) == (GESTURES.index("arm_roll"), 0, 1_300_000)
+    assert 250_000 < row["full_us"] <= 500_000 and row["person"] == source.clip.person
 
 
 def test_a_source_is_read_once_and_stops_when_closed():

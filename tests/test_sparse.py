@@ -13,6 +13,7 @@ from spikeline.models.graph import Graph, GraphDocument, Node
 from spikeline.models.neurons import CONSTANTS, neuron
 from spikeline.pipeline.agreement import compare
 from spikeline.pipeline.engines import EngineError, open_engine
+from spikeline.pipeline.engines.sparse import blocks
 from spikeline.pipeline.engines.sparse.calibration import measure_costs
 from spikeline.pipeline.engines.sparse.cells import cell
 from spikeline.pipeline.engines.sparse.costs import Costs, load_costs, predicted_us, save_costs
@@ -208,6 +209,26 @@ def test_streams_of_a_batch_do_not_change_each_other():
             single = engine.step(frame[b : b + 1], state)
             np.testing.assert_array_equal(result.scores[b], single.scores[0])
             np.testing.assert_array_equal(result.activity.spikes[b], single.activity.spikes[0])
+
+
+@pytest.mark.parametrize("form", ["float32", "int16"])
+def test_threads_share_a_layer_and_give_the_same_bits(form, monkeypatch):
+    monkeypatch.setattr(blocks, "PAYS_US", 0.0)
+    graph = quiet_graph()
+    one, three = SparseEngine(graph, form=form), SparseEngine(graph, form=form, threads=3)
+    a, b = one.init_state(2), three.init_state(2)
+    rng = np.random.default_rng(5)
+    for frame in frames_with_silence(graph, 40, 3):
+        frames = np.concatenate([frame, frame[:, :, ::-1]])
+        early = packet_of(frames[1], rng)
+        three.add(packet_of(frames[0], rng), 0, int(frames[0].sum()), b, 0)
+        three.add(early, 0, len(early), b, 1)
+        x, y = one.step(frames, a), three.step(None if rng.random() < 0.5 else frames, b)
+        np.testing.assert_array_equal(x.activity.spikes, y.activity.spikes)
+        np.testing.assert_array_equal(x.scores, y.scores)
+        three.plan.stages[0].forget(b.extra.own["n1"], None)
+    for name, array in one.snapshot(a).items():
+        np.testing.assert_array_equal(three.snapshot(b)[name], array)
 
 
 def test_groups_of_a_convolution_are_kept_apart():

@@ -3,22 +3,38 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 import slow_sparse as slow
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from sparse_layers import (
+    COMPILED,
+    NO_AWAKE,
+    NO_DUE,
+    NO_SUMS,
+    convolutions,
+    examples,
+    finished,
+    last,
+    seeds,
+    spikes_of,
+)
 
-from spikeline.pipeline.engines.sparse import kernels_conv, kernels_counts, kernels_neuron, kernels_spikes
-from spikeline.pipeline.engines.sparse.geometry import Convolution, averaged, expanded
+from spikeline.pipeline.engines.sparse import (
+    kernels_conv,
+    kernels_counts,
+    kernels_float,
+    kernels_neuron,
+    kernels_spikes,
+)
+from spikeline.pipeline.engines.sparse.geometry import Convolution
 from spikeline.pipeline.engines.sparse.spikes import Spikes
+from spikeline.pipeline.engines.sparse.stages import repeated
 
-COMPILED = not numba.config.DISABLE_JIT
-examples = settings(deadline=None, max_examples=40 if COMPILED else 8)
-seeds = st.integers(0, 2**32 - 1)
-NO_SUMS, NO_DUE, NO_AWAKE = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+INT16_TESTS = str(Path(__file__).with_name("test_sparse_int16.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -26,23 +42,6 @@ def _words_wrap():
     """Without the compiler NumPy says so when a product of eight bytes wraps around, as it is meant to."""
     with np.errstate(over="ignore"):
         yield
-
-
-def spikes_of(values):
-    """Values (C, H, W) in a room for spikes of one stream."""
-    C = len(values)
-    spikes = Spikes(1, values.shape, most=max(1, int(values.max())))
-    flat = np.ascontiguousarray(values.reshape(C, -1).T.astype(np.float32)).ravel()
-    spikes.total[0] = kernels_spikes.collect(
-        flat, C, spikes.most == 1, spikes.values[0], spikes.words[0], spikes.count[0], spikes.first[0],
-        spikes.entries[0], spikes.list[0],
-    )  # fmt: skip
-    return spikes
-
-
-def last(values):
-    """(C, H, W) as (P, C)."""
-    return values.reshape(len(values), -1).T
 
 
 def assert_listed(spikes, values):
@@ -74,8 +73,11 @@ def test_lists_hold_every_value_in_order(values):
     kernels_spikes.expand_planes(spikes.entries[0], spikes.first[0], spikes.list[0], planes)
     np.testing.assert_array_equal(planes, values.reshape(len(values), -1))
     h = np.ones(values.size, np.float32)
-    kernels_spikes.add_planes(planes, h)
+    kernels_float.add_planes(planes, h, NO_SUMS)
     np.testing.assert_array_equal(h.reshape(-1, len(values)), 1 + last(values))
+    kernels_float.add_scaled(h, np.float32(2), h)
+    np.testing.assert_array_equal(h.reshape(-1, len(values)), 3 * (1 + last(values)))
+    assert kernels_spikes.pixels_with_any(spikes.entries[0]) == (last(values) > 0).any(1).sum()
     totals = np.ones(len(values), np.float32)
     kernels_spikes.channel_totals(spikes.entries[0], spikes.first[0], spikes.list[0], totals)
     np.testing.assert_array_equal(totals, values.sum((1, 2)))
@@ -97,17 +99,17 @@ def test_ones_are_counted_and_listed_whatever_way_they_are_looked_for(values, mo
 
 
 @examples
-@given(layers(most=2), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1))
-def test_max_pool_is_the_largest_value_of_each_window(values, size, stride, padding):
+@given(layers(most=2), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1), st.booleans())
+def test_max_pool_is_the_largest_value_of_each_window(values, size, stride, padding, keep):
     C, H, W = values.shape
     if min(H, W) + 2 * padding < size or 2 * padding > size:
         return
     after = (C, (H + 2 * padding - size) // stride + 1, (W + 2 * padding - size) // stride + 1)
-    source, out = spikes_of(values), Spikes(1, after, most=max(1, int(values.max())))
+    source, out = spikes_of(values), Spikes(1, after, most=max(1, int(values.max())), keep=keep)
     geometry = np.array([H, W, *after[1:], C, size, stride, padding], np.int64)
     out.total[0] = kernels_spikes.max_pool(
-        source.values[0], source.count[0], geometry, out.most == 1, out.values[0], out.words[0],
-        out.count[0], out.first[0], out.entries[0], out.list[0],
+        source.values[0], source.words[0], source.count[0], geometry, out.most, np.array([0, after[1]]),
+        out.values[0], out.words[0], keep, out.count[0], out.first[0], out.entries[0], out.list[0],
     )  # fmt: skip
     assert_listed(out, slow.maximum(values, size, stride, padding, after))
 
@@ -126,32 +128,11 @@ def test_joins_are_their_formulas(kind, a, seed):
     for spikes in (x, y):  # values of a pixel without any are whatever was there before
         spikes.values[0].reshape(-1)[: a.size].reshape(-1, len(a))[spikes.count[0] == 0] = 7
     out.total[0] = kernels_spikes.join(
-        ("or", "and", "iand", "add").index(kind), x.values[0], x.count[0], y.values[0], y.count[0], len(a),
-        out.most == 1, out.values[0], out.words[0], out.count[0], out.first[0], out.entries[0], out.list[0],
+        ("or", "and", "iand", "add").index(kind), x.values[0], x.words[0], x.count[0], y.values[0],
+        y.words[0], y.count[0], len(a), out.most == 1, out.values[0], out.words[0], out.count[0],
+        out.first[0], out.entries[0], out.list[0],
     )  # fmt: skip
     assert_listed(out, wanted)
-
-
-@st.composite
-def convolutions(draw):
-    """Any kernel, stride and padding, groups, an average pool behind it; its input and both results."""
-    rng = np.random.default_rng(draw(seeds))
-    k, stride, padding = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
-    groups = draw(st.sampled_from([1, 1, 2]))
-    H, W = draw(st.integers(1, 7)), draw(st.integers(1, 7))
-    size, step = draw(st.sampled_from([(1, 1), (2, 2), (2, 1), (3, 2)]))
-    cin, cout = groups * draw(st.integers(1, 2)), groups * draw(st.sampled_from([1, 4]))
-    kernel = expanded(rng.integers(-9, 10, (cout, cin // groups, k, k)).astype(float), groups)
-    sizes = [(n + 2 * padding - k) // stride + 1 for n in (H, W)]
-    if min(H, W) + 2 * padding < k or min(sizes) < size:
-        return None
-    full = (cout, *sizes)
-    after = (cout, *((n - size) // step + 1 for n in sizes))
-    wide, strides = averaged(kernel, stride, size, step)
-    convolution = Convolution(wide, strides, padding, (cin, H, W), after)
-    values = (rng.random((cin, H, W)) < 0.5).astype(np.uint8) * draw(st.sampled_from([1, 1, 3]))
-    wanted = slow.average(slow.conv(values, kernel, stride, padding, full), size, step, after)
-    return convolution, values, wanted
 
 
 @examples
@@ -197,31 +178,33 @@ def test_counts_reach_the_same_in_whole_numbers_at_once_or_event_by_event(case, 
     stride, padding = convolution.stride, convolution.padding
     wanted = slow.conv(below, kernel, stride, padding, after) + slow.conv(at, wholes, stride, padding, after)
     cells = np.arange(H * W, dtype=np.int32).reshape(H, W)
-    sums, counted = np.zeros(P * C, np.int32), np.zeros_like(frame)
+    sums, hit, counted = np.zeros(P * C, np.int32), np.zeros(P, np.uint8), np.zeros_like(frame)
     cut = int(rng.integers(0, n + 1))
     columns = [a.astype(t) for a, t in ((x, np.uint16), (y, np.uint16), (p, np.uint8))]
     for start, stop in ((0, cut), (cut, n)):
         kernels_counts.add_counts(
             *columns, start, stop, cells, counted, clip, plain, full, starts, convolution.taps,
-            convolution.numbers, sums,
+            convolution.numbers, sums, hit,
         )  # fmt: skip
     np.testing.assert_array_equal(counted, frame)
+    assert (hit | (sums.reshape(-1, C) == 0).all(1)).all()
     np.testing.assert_array_equal(sums.reshape(-1, C), last(wanted))
     found = {}
-    for name, held in (
-        ("frame", np.zeros((int(convolution.taps.max()) + 1) * after[2] * C, np.int32)),
-        ("early", sums),
+    row = (int(convolution.taps.max()) + 1) * after[2]
+    for name, held, marks in (
+        ("frame", np.zeros(row * C, np.int32), np.zeros(row, np.uint8)),
+        ("early", sums, hit),
     ):
         out = Spikes(1, after)
-        h, number = np.zeros(P * C, np.float32), np.zeros(2, np.int64)
+        h, number = np.zeros(P * C, np.float32), np.zeros(3, np.int64)
         numbers = np.array([1, 40, 1, 0, 0, 0], np.float32)
         kernels_counts.counts_layer(
             frame, clip, name == "early", plain, full, starts, convolution.taps, convolution.numbers,
-            np.array([0, after[1]], np.int64), held, np.float32(1), h, np.zeros(C, np.float32), numbers,
-            False, 1, NO_DUE, NO_AWAKE, True, out.values[0], out.words[0], True, out.count[0], out.first[0],
-            out.list[0], number,
+            np.array([0, after[1]], np.int64), held, marks, np.float32(1), h, np.zeros((2, C), np.float32),
+            numbers, False, 1, NO_DUE, NO_AWAKE, True, out.values[0], out.words[0], True, out.count[0],
+            out.first[0], out.list[0], number,
         )  # fmt: skip
-        assert not held.any()
+        assert not held.any() and not marks.any()
         found[name] = h
         spikes = last(wanted) >= 40
         assert number[0] == spikes.sum()
@@ -239,15 +222,12 @@ def test_neurons_fire_reset_and_decay_as_one_by_one(C, P, keep, seed):
     wanted, fired = slow.step(h, drive, numbers)
     out = Spikes(1, (C, 1, P), keep=keep)
     flat = h.ravel().copy()
-    total = kernels_neuron.finish_all(
-        flat, np.float32(0), flat, drive, numbers, keep, out.values[0], out.words[0], True, out.count[0],
-        out.first[0], out.list[0], NO_SUMS, NO_DUE, NO_AWAKE,
-    )  # fmt: skip
+    found = finished(NO_SUMS, NO_AWAKE, np.float32(0), flat, repeated(drive), numbers, out)
     np.testing.assert_array_equal(flat.reshape(P, C), wanted)
-    assert total == fired.sum()
+    assert found == [fired.sum(), 0, 0]
     _, first, _, channels = slow.lists(fired)
     np.testing.assert_array_equal(out.first[0], first)
-    assert out.list[0][:total].tolist() == channels
+    assert out.list[0][: len(channels)].tolist() == channels
 
 
 @examples
@@ -261,7 +241,7 @@ def test_quiet_steps_made_up_for_later_are_those_taken_at_once(C, steps, seed):
     for _ in range(steps):
         wanted, _ = slow.step(wanted, drive, numbers)
     due, awake = np.zeros(1, np.int64), np.zeros(1, np.uint8)
-    kernels_neuron.settle(h, drive, numbers, due, awake, steps)
+    kernels_neuron.settle(h, repeated(drive), numbers, due, awake, steps)
     np.testing.assert_array_equal(h, wanted[0])
     assert due[0] == steps and awake[0] == 1
 
@@ -282,7 +262,7 @@ def test_rows_of_a_linear_layer_are_added(seed):
 @pytest.mark.skipif(not COMPILED, reason="is what runs with the compiler switched off")
 def test_all_of_this_holds_without_the_compiler():
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", __file__],
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", __file__, INT16_TESTS],
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,

@@ -21,7 +21,8 @@ from torch import nn
 
 from spikeline.pipeline.evaluation import wilson
 from spikeline.pipeline.training.clips import ClipSet
-from spikeline.pipeline.training.data import ClipConfig, load_clips
+from spikeline.pipeline.training.data import CutConfig, load_set
+from spikeline.pipeline.training.sets import open_set
 
 SLICES = 40  # of 25 ms: the 20 windows of 50 ms of a sample
 VIEWS = {
@@ -74,8 +75,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--json")
     options = parser.parse_args()
-    train = load_clips(ClipConfig(clips=options.clips), options.cache)
-    test = load_clips(ClipConfig(split="test", clips=options.test), options.cache)
+    train, test = (
+        load_set(open_set(f"sim:gesture?split={split}&clips={count}"), CutConfig(), options.cache)
+        for split, count in (("train", options.clips), ("test", options.test))
+    )
     x, y = mean_frames(train), mean_frames(test)
     found = {}
     for name, view in VIEWS.items():

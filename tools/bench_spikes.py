@@ -1,11 +1,13 @@
 """What a spike and a neuron cost in the spike-driven engine, as shares of the limit; and cost against spikes.
 
     python tools/bench_spikes.py limits
+    python tools/bench_spikes.py silence
     python tools/bench_spikes.py line [SOURCE] [--model gesture] [--steps 10000] [--svg FILE]
 
 limits  nanoseconds of a synaptic operation at 2, 5 and 10 % density in layers of several sizes, beside those
         of reading the layer's weights once in order; the update of a layer of neurons beside a loop that
         reads and writes the same memory
+silence a silent step of networks of paper width at rest
 line    the steps of a recording, looped: CPU time against synaptic operations, a straight line fitted by
         least squares, and the 99th percentile of time / fitted time
 """
@@ -24,13 +26,14 @@ from spikeline.pipeline.engines.sparse import kernels_conv, kernels_neuron
 from spikeline.pipeline.engines.sparse.calibration import processor, seeded_spikes
 from spikeline.pipeline.engines.sparse.engine import SparseEngine
 from spikeline.pipeline.engines.sparse.geometry import Convolution
-from spikeline.pipeline.engines.sparse.spikes import Spikes
+from spikeline.pipeline.engines.sparse.spikes import Spikes, aligned
 from spikeline.pipeline.engines.sparse.stages import NONE, NONE_AWAKE, NONE_DUE
 from spikeline.pipeline.package import load_package
 from spikeline.pipeline.run import Pipeline, RunConfig
 
 LAYERS = ((64, 32), (128, 64), (128, 32), (128, 16), (256, 8), (512, 4))
 ROUNDS = 30
+NETWORKS = {"masnn3": {"attention": "no"}, "plifnet": {}, "syna-gesture": {"ma": "no", "ia": "no"}}
 
 
 def ns(work):
@@ -56,30 +59,32 @@ def read(a):
 def touch(a, times):
     for _ in range(times):
         for i in range(a.shape[0]):
-            a[i] *= np.float32(0.999)
+            a[i] = -a[i]
 
 
 def limits():
     rng = np.random.default_rng(0)
     print(processor())
     for C, side in LAYERS:
-        bound, each = adds(C, side, rng)
-        row = "   ".join(f"{d:4.0%} {ns_:.3f} ns ({bound / ns_:4.0%})" for d, ns_ in each.items())
-        print(f"  {C:3} -> {C:3} at {side:2} x {side:2}, read {bound:.3f}: {row}")
+        for kind in (np.float32, np.int16, np.int8):
+            bound, each = adds(C, side, rng, kind)
+            row = "   ".join(f"{d:4.0%} {ns_:.3f} ns ({bound / ns_:4.0%})" for d, ns_ in each.items())
+            print(f"  {C:3} -> {C:3} at {side:2} x {side:2}, {kind.__name__:7} read {bound:.3f}: {row}")
     for C, side in ((128, 16), (128, 64), (128, 128)):
-        bound, update = updates(C, side, rng)
-        print(
-            f"  {C * side * side * 4 / 1e6:4.1f} MB of membranes: update {update:.3f} ns a neuron,"
-            f" read and write {bound:.3f} ({bound / update:.0%})"
-        )
+        for whole in (False, True):
+            bound, update = updates(C, side, rng, whole)
+            size, kind = C * side * side * (2 if whole else 4) / 1e6, "int16" if whole else "float32"
+            print(f"  {size:4.1f} MB of {kind:7} membranes: update {update:.3f} ns a neuron,", end=" ")
+            print(f"read and write {bound:.3f} ({bound / update:.0%})")
 
 
-def adds(C, side, rng):
-    """ns of reading a weight, and density -> ns of adding one, of a layer C -> C."""
+def adds(C, side, rng, kind):
+    """ns of reading a weight, and density -> ns of adding one, of a layer C -> C with such weights."""
     shape = (C, side, side)
     convolution = Convolution(rng.normal(0, 0.1, (C, C, 3, 3)), 1, 1, shape, shape)
     weights, starts = convolution.weights()
-    weights, target = weights.astype(np.float32), np.zeros(C * side * side, np.float32)
+    weights = aligned((weights if kind is np.float32 else np.rint(100 * weights)).astype(kind))
+    target = aligned(np.zeros(C * side * side, np.float32 if kind is np.float32 else np.int16))
     rest = (weights, starts, convolution.taps, convolution.numbers, target)
     inside = (3 - 2 / side) ** 2  # taps that land inside, on average
     each = {}
@@ -89,18 +94,47 @@ def adds(C, side, rng):
         each[density] = ns(lambda a=(*lists, *rest): kernels_conv.conv_current(*a)) / (
             spikes.total[0] * C * inside
         )
-    return ns(lambda: read(weights)) / weights.size, each
+    return ns(lambda: read(weights.view(np.float32))) / weights.size, each
 
 
-def updates(C, side, rng):
-    """ns of reading and writing a value of so many, and of updating a neuron."""
-    h = rng.normal(0, 0.1, C * side * side).astype(np.float32)
-    out, drive = Spikes(1, (C, side, side), keep=False), np.zeros(C, np.float32)
-    numbers = np.array([0.5, 1, 1, 0, 0, 0], np.float32)
-    lists = (out.count[0], out.first[0], out.list[0])
-    room = (False, out.values[0], out.words[0], True, *lists, NONE, NONE_DUE, NONE_AWAKE)
-    update = ns(lambda: kernels_neuron.finish_all(h, np.float32(0), h, drive, numbers, *room))
+def updates(C, side, rng, whole):
+    """ns of reading and writing a value of so many, and of updating a neuron, in int16 or not."""
+    h = aligned(rng.normal(0, 0.1, C * side * side).astype(np.float32))
+    drive, numbers = np.zeros((1, C), np.float32), np.array([0.5, 1, 1, 0, 0, 0], np.float32)
+    scale = np.float32(0)
+    if whole:
+        h, scale = aligned((1000 * h).astype(np.int16)), 0
+        drive = np.array([8000, 0, 0, 20_000], np.int16)[:, None, None] * np.ones((1, C), np.int16)
+        numbers = np.array([-1, -32_768, -1, 0, 30_000, 0], np.int16)
+    out = Spikes(1, (C, side, side), keep=False)
+    lists = (out.count[0], out.first[0], out.list[0], NONE_DUE, NONE_AWAKE, np.zeros(3, np.int64))
+    room = (False, out.values[0], out.words[0], True, *lists)
+    update = ns(lambda: kernels_neuron.finish_all(NONE, NONE_AWAKE, scale, h, drive, numbers, *room))
     return ns(lambda: touch(h, 1)) / h.size, update / h.size
+
+
+def silence():
+    """Microseconds of a step without events after a while without any."""
+    import torch
+
+    from spikeline.models.registry import build
+
+    for name, settings in NETWORKS.items():
+        torch.manual_seed(0)
+        graph = build(name, **settings).lower()
+        for form in ("float32", "int16"):
+            engine = SparseEngine(graph, form=form)
+            state = engine.init_state()
+            nothing = np.zeros((1, *graph.document.input_shape), np.uint16)
+            for _ in range(50):
+                fired = engine.step(nothing, state).activity.spikes.sum()
+            spent = []
+            for _ in range(300):
+                start = time.process_time_ns()
+                engine.step(nothing, state)
+                spent.append((time.process_time_ns() - start) / 1e3)
+            p99 = np.percentile(spent, 99)
+            print(f"  {name:14} {form:7} {np.median(spent):.0f} us, p99 {p99:.0f}; {fired} spikes")
 
 
 def line(source, model, steps, svg):
@@ -165,7 +199,7 @@ def plot(synops, spent, base, slope, shown=2000):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("limits", "line"))
+    parser.add_argument("what", choices=("limits", "silence", "line"))
     parser.add_argument("source", nargs="?", default="sim:gesture?seed=1")
     parser.add_argument("--model", default="gesture")
     parser.add_argument("--steps", type=int, default=10_000)
@@ -173,6 +207,8 @@ def main():
     options = parser.parse_args()
     if options.what == "limits":
         limits()
+    elif options.what == "silence":
+        silence()
     else:
         line(options.source, options.model, options.steps, options.svg)
 

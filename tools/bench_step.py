@@ -5,8 +5,13 @@ layer of weights sees the given share of its inputs firing, behind pools and joi
 share of cells holds 1 to 3 events, anew each frame. Contestants take turns, all frames each; the first two
 rounds are thrown away. Times are wall clock and CPU of the process, medians and 99th percentiles.
 
+Of the sparse engine both forms take part, and with --threads its layers are shared out as those of the
+others are. `sparse x` says how many times as fast each form is as the best contestant of others, and as ONNX
+Runtime in float32. With --source frames are a package's own, of a simulated or recorded stream, looped.
+
     python tools/bench_step.py [--networks three,five,syna] [--densities 0.01,0.03,0.1] [--threads 1]
                                [--rounds 12] [--streams 8] [--json FILE]
+    python tools/bench_step.py --model gesture --source sim:gesture?seed=1 [--steps 200]
 """
 
 import argparse
@@ -24,7 +29,11 @@ parser.add_argument("--densities", default="0.01,0.03,0.1")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=12)
 parser.add_argument("--streams", type=int, default=0, help="also time a batch of so many streams")
-parser.add_argument("--contestants", default="onnx,onnx-int8,torch,spikingjelly,sparse")
+parser.add_argument("--contestants", default="onnx,onnx-int8,torch,spikingjelly,sparse,sparse-int16")
+parser.add_argument("--model", default="", help="a package in place of networks with seeded weights")
+parser.add_argument("--source", default="sim:gesture?seed=1", help="what --model is shown")
+parser.add_argument("--fit", default="", help="how its sensor becomes the model's")
+parser.add_argument("--steps", type=int, default=200, help="frames of the source, at most")
 parser.add_argument("--json", default="")
 options = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before anything that reads it is imported
@@ -169,7 +178,24 @@ def quantised(graph, frames):
             per_channel=True,
         )
         model = small.read_bytes()
-    return OnnxEngine(graph, model=model)
+    return threaded(OnnxEngine, graph, model=model)
+
+
+def threaded(make, graph, **more):
+    """An ONNX engine whose session has the threads asked for; the package's own has one."""
+    import onnxruntime
+
+    plain = onnxruntime.SessionOptions
+
+    class Options(plain):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, options.threads if name == "intra_op_num_threads" else value)
+
+    onnxruntime.SessionOptions = Options
+    try:
+        return make(graph, **more)
+    finally:
+        onnxruntime.SessionOptions = plain
 
 
 class Jelly:
@@ -209,13 +235,14 @@ def contestants(graph, frames):
     for name in wanted:
         try:
             if name == "onnx":
-                made[name] = Whole(OnnxEngine(graph))
+                made[name] = Whole(threaded(OnnxEngine, graph))
             elif name == "onnx-int8":
                 made[name] = Whole(quantised(graph, frames))
             elif name == "torch":
                 made[name] = Whole(TorchEngine(graph))
-            elif name == "sparse":
-                made[name] = Whole(SparseEngine(graph))
+            elif name.startswith("sparse"):
+                form = "int16" if name == "sparse-int16" else "float32"
+                made[name] = Whole(SparseEngine(graph, form=form, threads=options.threads))
             elif find_spec("spikingjelly") is None:
                 print("  spikingjelly is not installed: left out", file=sys.stderr)
             else:
@@ -276,38 +303,69 @@ def percentiles(values):
     return {"median": float(np.median(values)), "p99": float(np.percentile(values, 99))}
 
 
+def cases():
+    """Name, density (None: as it comes), graph and frames of everything that is to be timed."""
+    if options.model:
+        yield options.model, None, *recorded()
+        return
+    for network in options.networks.split(","):
+        for density in (float(d) for d in options.densities.split(",")):
+            name, settings = NETWORKS[network]
+            yield network, density, *calibrated(name, settings, density)
+
+
+def recorded():
+    """A package's graph, and the frames it is given of the source."""
+    from itertools import islice
+
+    from spikeline.drivers import open_source
+    from spikeline.pipeline.package import load_package
+    from spikeline.pipeline.run import Pipeline, RunConfig
+
+    package = load_package(options.model)
+    with open_source(options.source) as events:
+        pipeline = Pipeline(package, events.sensor, RunConfig(engine="onnx", fit=options.fit))
+        results = islice(pipeline.run(events), options.steps)
+        return pipeline.engine.graph, [result.frame[None].copy() for result in results]
+
+
 def main():
     torch.set_num_threads(options.threads)
     facts = {"machine": machine(), "seed": 0, "results": []}
     print(json.dumps(facts["machine"]))
-    for network in options.networks.split(","):
-        for density in (float(d) for d in options.densities.split(",")):
-            name, settings = NETWORKS[network]
-            graph, frames = calibrated(name, settings, density)
-            made = contestants(graph, frames)
-            times = timed(made, frames)
-            best = min(np.median(cpu) for name, (_, cpu) in times.items() if name != "sparse")
-            row = {"network": network, "density": density, "times": {}}
-            if "sparse" in made:
-                row["inputs"] = densities(graph, made["sparse"], frames)
-                row["synops"] = int(np.mean([made["sparse"](f).activity.synops[0] for f in frames]))
-            print(f"{network} at {density:.0%}")
-            for name, (wall, cpu) in times.items():
-                row["times"][name] = {"wall_us": percentiles(wall), "cpu_us": percentiles(cpu)}
-                middle = float(np.median(cpu))
-                print(
-                    f"  {name:13} wall {np.median(wall):8.0f} p99 {np.percentile(wall, 99):8.0f}"
-                    f"  cpu {middle:8.0f} us  {best / middle:5.2f} x the best other"
-                )
-            if options.streams and "sparse" in made:
-                engine = made["sparse"].engine
-                many = Whole(engine, options.streams)
-                batch = timed({"one": made["sparse"], "many": _Repeated(many, options.streams)}, frames)
-                one, all_ = (float(np.median(batch[k][1])) for k in ("one", "many"))
-                row["batch"] = {"streams": options.streams, "factor": one * options.streams / all_}
-                factor = row["batch"]["factor"]
-                print(f"  a stream in a batch of {options.streams} costs 1 / {factor:.2f} of one alone")
-            facts["results"].append(row)
+    for network, density, graph, frames in cases():
+        made = contestants(graph, frames)
+        times = timed(made, frames)
+        clock = 0 if options.threads > 1 else 1  # CPU time of two threads adds up
+        middles = {name: float(np.median(found[clock])) for name, found in times.items()}
+        best = min((m for name, m in middles.items() if not name.startswith("sparse")), default=None)
+        row = {"network": network, "density": density, "times": {}}
+        if "sparse" in made:
+            row["inputs"] = densities(graph, made["sparse"], frames)
+            row["synops"] = int(np.mean([made["sparse"](f).activity.synops[0] for f in frames]))
+        print(network if density is None else f"{network} at {density:.0%}")
+        for name, (wall, cpu) in times.items():
+            row["times"][name] = {"wall_us": percentiles(wall), "cpu_us": percentiles(cpu)}
+            line = (
+                f"  {name:13} wall {np.median(wall):8.0f} p99 {np.percentile(wall, 99):8.0f}"
+                f"  cpu {np.median(cpu):8.0f} p99 {np.percentile(cpu, 99):8.0f} us"
+            )
+            if name.startswith("sparse") and best is not None:
+                against = {"best": best, "onnx": middles.get("onnx", best)}
+                row["times"][name]["times_as_fast"] = {k: v / middles[name] for k, v in against.items()}
+                line += "".join(f"  {v / middles[name]:5.2f} x {k}" for k, v in against.items())
+            print(line)
+        if "inputs" in row:
+            print(f"  {row['synops']:,} synaptic operations; inputs {row['inputs']}")
+        if options.streams and "sparse" in made:
+            engine = made["sparse"].engine
+            many = Whole(engine, options.streams)
+            batch = timed({"one": made["sparse"], "many": _Repeated(many, options.streams)}, frames)
+            one, all_ = (float(np.median(batch[k][1])) for k in ("one", "many"))
+            row["batch"] = {"streams": options.streams, "factor": one * options.streams / all_}
+            factor = row["batch"]["factor"]
+            print(f"  a stream in a batch of {options.streams} costs 1 / {factor:.2f} of one alone")
+        facts["results"].append(row)
     if options.json:
         Path(options.json).write_text(json.dumps(facts, indent=1))
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,16 @@ from numpy.typing import NDArray
 from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.gate import FrameGate, threshold_for
 from spikeline.pipeline.package import Package, load_package
+from spikeline.pipeline.training.augment_settings import AugmentConfig
 from spikeline.pipeline.training.clips import ClipSet
-from spikeline.pipeline.training.data import ClipConfig, load_clips
+from spikeline.pipeline.training.data import CutConfig, load_set
+from spikeline.pipeline.training.data_settings import DataConfig
+from spikeline.pipeline.training.sets import open_set
 from spikeline.pipeline.training.settings import (
-    DataConfig,
     GateConfig,
+    LossConfig,
     NetworkConfig,
+    OptimiserConfig,
     SkipConfig,
     TrainConfig,
 )
@@ -89,13 +92,14 @@ def configuration(form: str, epochs: int, clips: int) -> TrainConfig:
     prefix = settings.get("form") == "prefix"
     return TrainConfig(
         # an endless network learns what comes after T; a tumbling one starts anew there
-        data=DataConfig(train_clips=clips, steps=T, length=2 * T if prefix else 3 * T),
+        data=DataConfig(clips=clips, steps=T, length=2 * T if prefix else 3 * T),
         network=NetworkConfig(name=name, settings=settings, clip_counts=6.0),
         gate=gate,
         skip=SkipConfig(share=0.0, max_ratio=0.0),
         epochs=epochs,
-        rate=4e-3,
-        scale=4.0,
+        augment=AugmentConfig(shift=2, flip=True, keep_min=0.5, gain_max=2.0, noise=0.01),
+        loss=LossConfig(scale=4.0),
+        optimiser=OptimiserConfig(rate=4e-3),
         batch=32,
     )
 
@@ -169,10 +173,10 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--only", nargs="*", choices=FORMS, default=list(FORMS))
     options = parser.parse_args()
-    shape = ClipConfig(duration_us=1_800_000)
-    clips = load_clips(replace(shape, clips=options.clips), options.cache)
-    validation = load_clips(replace(shape, split="validation", clips=480), options.cache)
-    test = load_clips(replace(shape, split="test", clips=480), options.cache)
+    clips, validation, test = (
+        load_set(open_set(f"sim:gesture?split={split}&clips={count}"), CutConfig(), options.cache)
+        for split, count in (("train", options.clips), ("validation", 480), ("test", 480))
+    )
     print(f"{'form':22s} {'minute 1':>9s} {'minute 10':>10s} {'difference':>11s} {'skipped':>8s}   s")
     for form in options.only:
         package = package_of(form, options.folder, options.epochs, clips, validation)

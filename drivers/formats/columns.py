@@ -82,7 +82,7 @@ def times_us(t: Column, unit: str | None = None) -> Times:
     Floats are rounded to the nearest microsecond; integers of nanoseconds go to the one they lie in.
     """
     if t.dtype.kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN
             us = np.rint(t.astype(np.float64) * (UNITS[unit or "s"] / 1_000))
         good = np.abs(us) <= MAX_ABS_US  # False for NaN
         return np.where(good, np.where(good, us, 0).astype(np.int64), IMPOSSIBLE_US)
@@ -109,7 +109,8 @@ def coordinates(column: Column) -> Coordinates:
         return column.astype(np.uint16)
     outside = ~((column >= 0) & (column <= IMPOSSIBLE_XY))  # NaN too
     if column.dtype.kind == "f":
-        outside |= column != np.rint(column)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            outside |= column != np.rint(column)
     return np.where(outside, column.dtype.type(0), column).astype(np.uint16) | np.where(
         outside, np.uint16(IMPOSSIBLE_XY), np.uint16(0)
     )

@@ -1,7 +1,8 @@
-"""The event simulator behind `sim:` sources: seeded people before a DVS128, as clips or as a stream.
+"""The event simulator behind `sim:` sources: people, walkers and digits before an event camera, all seeded.
 
-simulate(draw_clip(seed, index=3))   one labelled clip as arrays
-SimSource({"seed": "1"})             a stream of gestures as a source of packets
+simulate(draw_clip(seed, index=3))   one labelled clip of a gesture as arrays
+SimSource({"seed": "1"}, "stream")   a source of packets, with its truth
+tasks.TASKS                          every task of labelled clips: gesture, gait, chain, digits
 """
 
 from spikeline.drivers.sim.gestures import GESTURES

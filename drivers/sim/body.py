@@ -134,7 +134,7 @@ def solve_arm(sx, sy, sz, pose, arm, side, body, memory, first, joints):
 
 
 @numba.njit(cache=True, nogil=True)
-def _place(shapes, i, view, cy, sy, cr, sr, x0, y0, z0, r0, x1, y1, z1, r1, front):
+def place(shapes, i, view, cy, sy, cr, sr, x0, y0, z0, r0, x1, y1, z1, r1, front):
     """Turn, project and round one capsule: shapes[i] = x0, y0, r0, x1, y1, r1 (px), depth."""
     for end in range(2):
         x, y, z, r = (x0, y0, z0, r0) if end == 0 else (x1, y1, z1, r1)
@@ -164,20 +164,20 @@ def body_shapes(body, view, pose, memory, first, shapes, joints):
     hip = body.torso
     for i in range(2):
         s = -1.0 if i == 0 else 1.0
-        _place(shapes, LEG + i, view, cy, sy, cr, sr, x + s * 0.085, y + hip, 0.0, 0.1,
+        place(shapes, LEG + i, view, cy, sy, cr, sr, x + s * 0.085, y + hip, 0.0, 0.1,
                x * 0.5 + s * 0.11, y + hip + 0.7, 0.0, 0.07, -0.3)  # fmt: skip
-    _place(shapes, TORSO, view, cy, sy, cr, sr, top, y + 0.12, 0.0, tr,
+    place(shapes, TORSO, view, cy, sy, cr, sr, top, y + 0.12, 0.0, tr,
            x, y + hip - 0.08, 0.0, 0.92 * tr, -0.01)  # fmt: skip
     half = 0.5 * sw
-    _place(shapes, SHOULDERS, view, cy, sy, cr, sr, top - half * 0.82, y + 0.035, 0.0, 0.062,
+    place(shapes, SHOULDERS, view, cy, sy, cr, sr, top - half * 0.82, y + 0.035, 0.0, 0.062,
            top + half * 0.82, y + 0.035, 0.0, 0.062, 0.0)  # fmt: skip
     head_x, head_y = top + 0.6 * lean + pose[HEAD_X], y + pose[HEAD_Y]
     hr = body.head_radius
-    _place(shapes, NECK, view, cy, sy, cr, sr, top, y, 0.02, 0.055, head_x, head_y - 0.12, 0.02, 0.05, 0.0)
-    _place(shapes, HAIR, view, cy, sy, cr, sr, head_x, head_y - 0.14 - 1.55 * hr, 0.01,
+    place(shapes, NECK, view, cy, sy, cr, sr, top, y, 0.02, 0.055, head_x, head_y - 0.12, 0.02, 0.05, 0.0)
+    place(shapes, HAIR, view, cy, sy, cr, sr, head_x, head_y - 0.14 - 1.55 * hr, 0.01,
            hr * (0.85 + body.hair), head_x, head_y - 0.14 - hr, 0.01,
            hr * (0.95 + body.hair), 0.015)  # fmt: skip
-    _place(shapes, HEAD, view, cy, sy, cr, sr, head_x, head_y - 0.14 - 1.2 * hr, 0.04, 0.92 * hr,
+    place(shapes, HEAD, view, cy, sy, cr, sr, head_x, head_y - 0.14 - 1.2 * hr, 0.04, 0.92 * hr,
            head_x, head_y - 0.12 - 0.45 * hr, 0.04, 0.72 * hr, 0.0)  # fmt: skip
     for i in range(2):
         side = -1.0 if i == 0 else 1.0
@@ -186,11 +186,11 @@ def body_shapes(body, view, pose, memory, first, shapes, joints):
         j[0, 0], j[0, 1], j[0, 2] = side * half, 0.03, 0.0
         solve_arm(side * half, 0.03, 0.0, pose, arm, side, body, memory[i], first, j[1:])
         ar = body.arm_radius
-        _place(shapes, first_shape, view, cy, sy, cr, sr, top + j[0, 0], y + j[0, 1], j[0, 2], ar,
+        place(shapes, first_shape, view, cy, sy, cr, sr, top + j[0, 0], y + j[0, 1], j[0, 2], ar,
                top + j[1, 0], y + j[1, 1], j[1, 2], 0.82 * ar, 0.0)  # fmt: skip
-        _place(shapes, first_shape + 1, view, cy, sy, cr, sr, top + j[1, 0], y + j[1, 1], j[1, 2], 0.8 * ar,
+        place(shapes, first_shape + 1, view, cy, sy, cr, sr, top + j[1, 0], y + j[1, 1], j[1, 2], 0.8 * ar,
                top + j[2, 0], y + j[2, 1], j[2, 2], 0.58 * ar, 0.0)  # fmt: skip
-        _place(shapes, first_shape + 2, view, cy, sy, cr, sr, top + j[2, 0], y + j[2, 1], j[2, 2],
+        place(shapes, first_shape + 2, view, cy, sy, cr, sr, top + j[2, 0], y + j[2, 1], j[2, 2],
                0.85 * body.hand_radius, top + j[3, 0], y + j[3, 1], j[3, 2],
                body.hand_radius, 0.004)  # fmt: skip
 

@@ -25,6 +25,8 @@ GESTURES: tuple[str, ...] = (
     "other",
     "none",
 )
+# A left-right flip turns a right arm into a left one and clockwise into counter-clockwise.
+FLIPPED: tuple[int, ...] = (0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10, 11)
 OTHER, NONE = 10, 11
 OTHER_VARIANTS = 9
 

@@ -23,7 +23,7 @@ from spikeline.drivers.sim.pose import (
     sin_turns,
 )
 
-NONE_VARIANTS = 10
+PLAIN_NONE_VARIANTS, NONE_VARIANTS = 10, 14
 EMPTY_ROOM, STANDING, HALF_GESTURE = 0, 1, 5
 
 
@@ -106,6 +106,24 @@ def none_pose(m, body, half_width, u, a, t_s, pose):
         pose[SHIFT_X] += 0.16 * a * sin_turns(0.3 * u)
         pose[SHIFT_Y] += 0.012 * sin_turns(1.2 * u)
         pose[LEAN] += 0.03 * sin_turns(0.3 * u + 0.2)
+    elif v == 10:  # walking through, and back
+        pose[SHIFT_X] += 1.3 * sin_turns(0.12 * u)
+        pose[SHIFT_Y] += 0.012 * sin_turns(1.5 * u)
+        for s in (-1.0, 1.0):
+            swing = 0.1 * a * s * sin_turns(0.75 * u)
+            put_arm(pose, arm_of(s), s * (half_width + 0.04) + swing, 0.46, 0.08 + swing,
+                    s * (half_width + 0.15), 0.28, -0.2)  # fmt: skip
+    elif v == 11:  # sitting down and getting up
+        pose[SHIFT_Y] += 0.3 * slow
+        pose[LEAN] += 0.1 * a * side * slow * (1.0 - slow) * 4.0
+        _blend(pose, RIGHT, slow, -0.12, 0.44, 0.25, -(half_width + 0.1), 0.3, 0.0)
+        _blend(pose, LEFT, slow, 0.12, 0.44, 0.25, half_width + 0.1, 0.3, 0.0)
+    elif v == 12:  # looking at a telephone that the hand holds before the chest
+        put_arm(pose, arm, side * 0.04 + m.dx, 0.14 + m.dy + 0.008 * sin_turns(u), 0.3, outer, 0.3, 0.0)
+        pose[HEAD_Y] += 0.02
+    elif v == 13:  # stretching both arms out and letting them fall
+        _blend(pose, RIGHT, slow, -(half_width + 0.42), -0.1 + m.dy, 0.05, -(half_width + 0.3), 0.3, 0.0)
+        _blend(pose, LEFT, slow, half_width + 0.42, -0.1 + m.dy, 0.05, half_width + 0.3, 0.3, 0.0)
 
 
 @numba.njit(cache=True, nogil=True)

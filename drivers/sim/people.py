@@ -9,7 +9,7 @@ from typing import NamedTuple
 from spikeline.drivers.sim.body import Body
 from spikeline.drivers.sim.draws import Draws
 from spikeline.drivers.sim.gestures import NONE, OTHER, OTHER_VARIANTS, Motion
-from spikeline.drivers.sim.idle import NONE_VARIANTS, Idle
+from spikeline.drivers.sim.idle import NONE_VARIANTS, PLAIN_NONE_VARIANTS, Idle
 
 SPLITS: dict[str, tuple[int, int]] = {"train": (0, 40), "validation": (40, 50), "test": (1000, 1020)}
 
@@ -29,6 +29,7 @@ class Level(NamedTuple):
     contrast: float  # least difference between skin, clothes and wall: 0.8 is a ratio of 1.8
     blur_px: tuple[float, float]
     camera: float  # 0 the middle of the preset, 1 its whole range
+    all_none: bool = False  # people who do nothing also walk through and sit down
 
 
 LEVELS: dict[str, Level] = {
@@ -39,6 +40,10 @@ LEVELS: dict[str, Level] = {
         0.10, (0.75, 1.0), 15.0, 3.0, 0.15, 0.2, (0.55, 0.15, 0.18, 0.12), (0.35, 1.2), (0.02, 0.2), 0.8,
         (0.6, 1.1), 1.0,
     ),
+    "hard": Level(
+        0.22, (0.45, 1.15), 35.0, 10.0, 0.35, 0.5, (0.4, 0.15, 0.25, 0.2), (0.03, 3.0), (0.02, 0.5), 0.8,
+        (0.6, 2.0), 1.5, True,
+    ),
 }  # fmt: skip
 
 _TEMPO_HZ = (
@@ -47,7 +52,8 @@ _TEMPO_HZ = (
 )  # fmt: skip
 _VARIANTS: tuple[tuple[float, ...], ...] = (
     (1.0,), (0.2, 0.4, 0.2, 0.2), (0.2, 0.4, 0.2, 0.2), (0.4, 0.4, 0.2), (0.4, 0.4, 0.2), (0.4, 0.4, 0.2),
-    (0.4, 0.4, 0.2), (0.85, 0.15), (0.1, 0.6, 0.3), (1.0,), (1.0,) * OTHER_VARIANTS, (1.0,) * NONE_VARIANTS,
+    (0.4, 0.4, 0.2), (0.85, 0.15), (0.1, 0.6, 0.3), (1.0,), (1.0,) * OTHER_VARIANTS,
+    (1.0,) * PLAIN_NONE_VARIANTS,
 )  # fmt: skip
 
 
@@ -116,6 +122,8 @@ def draw_motion(d: Draws, label: int, person: Person, level: Level, *, empty_roo
     weights = list(_VARIANTS[label])
     if label == OTHER:
         weights = [float(person.others.count(v)) for v in range(OTHER_VARIANTS)]
+    if label == NONE and level.all_none:
+        weights += [1.0] * (NONE_VARIANTS - PLAIN_NONE_VARIANTS)
     if label == NONE and not empty_room:
         weights[0] = 0.0
     left = u_variant * sum(weights)

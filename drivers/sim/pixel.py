@@ -4,6 +4,7 @@ Per pixel, with I the light and L = ln(I + I_DARK):
 
     photoreceptor   v += a (L0 - v) + b (L1 - L0),  a = 1 - exp(-z), b = 1 - a / z,  z = 2 pi f dt,
                     f = min(F_MAX_HZ, f_ref (I + I_DARK)): exact for a light that is linear within the step
+    follower        where the camera has one: w += (1 - exp(-2 pi f_sf dt)) (v - w), and w is compared
     event           where d = v - ref + leak t reaches theta_on (ON) or -theta_off (OFF); its time by linear
                     interpolation of v within the step
     reset           until te + refractory; then ref = v: what changes meanwhile is lost, as in the circuit
@@ -21,52 +22,18 @@ import numba
 import numpy as np
 
 from spikeline.drivers.sim.draws import TABLE_BITS, bits_at
-from spikeline.drivers.sim.pixel_state import (
-    FREE,
-    LOG_BASE,
-    LOG_LAST,
-    LOG_SHIFT,
-    NEVER,
-    POLE_BASE,
-    POLE_LAST,
-    POLE_SHIFT,
-    STEP_US,
-)
+from spikeline.drivers.sim.pixel_state import FREE, NEVER, STEP_US
+from spikeline.drivers.sim.poles import filter_once, filter_twice, follower_share
 from spikeline.drivers.sim.render import PIXELS
 
-I_DARK = 0.008  # adds to the light everywhere: what limits contrast in the dark
-F_MAX_HZ = 3_000.0
 I_NOISE = 0.05  # light at which shot noise has fallen half way
 MAX_EVENTS = 16  # per pixel and step
 
 _F = np.float32
-_FOLLOWED = _F(0.003)  # ln: a pixel this close to the light counts as having followed it
 _FIELD_MASK = np.uint64(0xFFFF)  # probabilities and uniform draws take 16 bits
 _INDEX_SHIFT = np.uint64(64 - TABLE_BITS)
 _ONE_BIT = np.uint64(1)
 _S16, _S32 = np.uint64(16), np.uint64(32)
-
-
-@numba.njit(cache=True, nogil=True)
-def light_tile(
-    tile, reflectance, illumination, light, log_light, a, b, z_per_light, log_table, a_table, b_table,
-    scratch, bits,
-):  # fmt: skip
-    """Light one tile anew: its log light and pole from tables; `bits` is `scratch` (64,) seen as uint32."""
-    dark, z_max = _F(I_DARK), _F(2.0 * np.pi * F_MAX_HZ * STEP_US * 1e-6)
-    for i in range(PIXELS):
-        light[tile, i] = reflectance[i] * illumination
-        scratch[i] = light[tile, i] + dark
-    for i in range(PIXELS):
-        k = np.int64(bits[i] >> LOG_SHIFT) - LOG_BASE
-        log_light[tile, i] = log_table[min(max(k, np.int64(0)), np.int64(LOG_LAST))]
-    for i in range(PIXELS):
-        scratch[i] = min(z_max, z_per_light[tile, i] * scratch[i])
-    for i in range(PIXELS):
-        k = np.int64(bits[i] >> POLE_SHIFT) - POLE_BASE
-        k = min(max(k, np.int64(0)), np.int64(POLE_LAST))
-        a[tile, i] = a_table[k]
-        b[tile, i] = b_table[k]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -75,6 +42,7 @@ def settle(px, values, seed, t_us):
     for tile in range(px.v.shape[0]):
         for i in range(PIXELS):
             level = px.log_light[tile, i]
+            px.first[tile, i] = level
             px.v[tile, i] = level
             px.v_old[tile, i] = level
             px.log_light_old[tile, i] = level
@@ -123,48 +91,21 @@ def step_pixels(px, values, seed, t0_us, painted, flags, out_t, out_pixel, out_p
     t1_us = t0_us + STEP_US
     lost = 0
     hot, wake_us = px.hot, px.wake_us
-    _filter(
-        hot, painted, flags, px.v, px.v_old, px.log_light, px.log_light_old, px.a, px.b, px.ref,
-        px.theta_on, px.theta_off, px.leak, _F(t1_us),
-    )  # fmt: skip
+    if values.follower_hz > 0.0:
+        filter_twice(
+            hot, painted, flags, px.first, px.v, px.v_old, px.log_light, px.log_light_old, px.a, px.b, px.ref,
+            px.theta_on, px.theta_off, px.leak, _F(t1_us), _F(follower_share(values.follower_hz)),
+        )  # fmt: skip
+    else:
+        filter_once(
+            hot, painted, flags, px.v, px.v_old, px.log_light, px.log_light_old, px.a, px.b, px.ref,
+            px.theta_on, px.theta_off, px.leak, _F(t1_us),
+        )  # fmt: skip
     for tile in range(hot.shape[0]):
         if flags[tile] != 0 or wake_us[tile] < t1_us:
             n, dropped = _tile_events(px, values, seed, tile, t0_us, t1_us, out_t, out_pixel, out_p, n)
             lost += dropped
     return n, lost
-
-
-@numba.njit(cache=True, nogil=True)
-def _filter(hot, painted, flags, v, v_old, now, before, a, b, ref, on, off, leak, t1):
-    """The photoreceptor of every hot tile; flags[tile] = 1 if a pixel crosses or the tile falls asleep.
-
-    Ten plain arrays and loops without branches: that is what the compiler turns into vector code.
-    """
-    for tile in range(hot.shape[0]):
-        flags[tile] = 0
-        if hot[tile] == 0:
-            continue
-        for i in range(PIXELS):
-            old = v[tile, i]
-            v_old[tile, i] = old
-            v[tile, i] = (
-                old + a[tile, i] * (before[tile, i] - old) + b[tile, i] * (now[tile, i] - before[tile, i])
-            )
-        crossing = 0
-        for i in range(PIXELS):
-            d = v[tile, i] - ref[tile, i] + leak[tile, i] * t1
-            crossing += (d >= on[tile, i]) | (d <= -off[tile, i])
-        following = 0
-        for i in range(PIXELS):
-            following += abs(now[tile, i] - v[tile, i]) > _FOLLOWED
-            before[tile, i] = now[tile, i]
-        if following == 0 and painted[tile] == 0:
-            for i in range(PIXELS):
-                v[tile, i] = now[tile, i]
-            hot[tile] = 2  # asleep once this step's events are out
-            flags[tile] = 1
-        elif crossing > 0:
-            flags[tile] = 1
 
 
 @numba.njit(cache=True, nogil=True)

@@ -43,12 +43,15 @@ class PixelValues(NamedTuple):
     rebound_after_on: float
     rebound_us: float
     duplicate: float
+    mismatch: float = 1.0  # scales how far bandwidth, leak and reset differ from pixel to pixel
+    follower_hz: float = 0.0  # bandwidth of the second pole, the source follower; 0: far above the first
 
 
 class Pixels(NamedTuple):
     """State and mismatch of an array; all but the last four are (tiles, 64) or (tiles,)."""
 
-    v: NDArray[np.float32]
+    first: NDArray[np.float32]  # behind the first pole, where there is a second
+    v: NDArray[np.float32]  # what is compared with the reference
     v_old: NDArray[np.float32]
     log_light: NDArray[np.float32]
     log_light_old: NDArray[np.float32]
@@ -111,8 +114,8 @@ def make_pixels(values: PixelValues, seed: int, tiles: int) -> Pixels:
     spread = values.theta_spread
     on = np.maximum(values.theta_on * np.exp(spread * half * (common + only_on)), 0.05)
     off = np.maximum(values.theta_off * np.exp(spread * half * (common + only_off)), 0.05)
-    leak = values.leak_hz * 1e-6 * values.theta_on * np.exp(0.4 * normal(4))
-    z = 2.0 * np.pi * values.f_ref_hz * np.exp(0.2 * normal(5)) * STEP_US * 1e-6
+    leak = values.leak_hz * 1e-6 * values.theta_on * np.exp(0.4 * values.mismatch * normal(4))
+    z = 2.0 * np.pi * values.f_ref_hz * np.exp(0.2 * values.mismatch * normal(5)) * STEP_US * 1e-6
     hot = uniform_map(seed, 7, n).reshape(shape) < values.hot_share
     hot_hz = np.where(hot, 5.0 + 55.0 * uniform_map(seed, 8, n).reshape(shape) ** 2, 0.0)
     latent = np.exp(-0.8 * normal(9))
@@ -127,6 +130,7 @@ def make_pixels(values: PixelValues, seed: int, tiles: int) -> Pixels:
 
     log_table, a_table, b_table = _light_tables()
     return Pixels(
+        first=level(),
         v=level(),
         v_old=level(),
         log_light=level(),
@@ -143,7 +147,9 @@ def make_pixels(values: PixelValues, seed: int, tiles: int) -> Pixels:
             np.exp(values.noise_spread * (normal(6) - 0.5 * values.noise_spread)), 40
         ),  # mean 1
         hot_hz=_rounded(hot_hz, 40),
-        refractory_us=np.maximum(values.refractory_us * np.exp(0.1 * normal(10)), 1.0).astype(np.int64),
+        refractory_us=np.maximum(
+            values.refractory_us * np.exp(0.1 * values.mismatch * normal(10)), 1.0
+        ).astype(np.int64),
         rebound_off=rebound(values.rebound_after_off),
         rebound_on=rebound(values.rebound_after_on),
         forced_us=np.full(shape, NEVER, np.int64),

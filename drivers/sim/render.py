@@ -55,28 +55,70 @@ def _outline_distance(x, y, x0, y0, r0, x1, y1, r1):
 
 
 @numba.njit(cache=True, nogil=True)
-def paint_tile(tile, columns, background, geometry, order, looks, blur, light_x, light_y, out):
+def paint_tile(tile, columns, background, geometry, order, looks, blurs, shades, light_x, light_y, out):
     """out (64,) = reflectance of one tile: the background, then each shape that touches it, back to front."""
     left, top = _F((tile % columns) * TILE), _F((tile // columns) * TILE)
     cx, cy = left + _F(3.5), top + _F(3.5)
     start = -1  # shapes behind one that covers the whole tile need no painting
     touching = 0
     for k in range(order.shape[0]):
-        g = geometry[order[k]]
+        s = order[k]
+        g, blur = geometry[s], blurs[s]
         d = _outline_distance(cx, cy, g[0], g[1], g[2], g[3], g[4], g[5])
         if d < blur + _TILE_RADIUS:
             touching += 1
-            if d < -(blur + _TILE_RADIUS):
+            if d < -(blur + _TILE_RADIUS) and shades[s] == _ZERO:
                 start = k
     for i in range(PIXELS):
         out[i] = background[tile, i]
     if touching == 0:
         return
+    shaded = False
     for k in range(max(start, 0), order.shape[0]):
         s = order[k]
-        g = geometry[s]
+        g, blur = geometry[s], blurs[s]
         if _outline_distance(cx, cy, g[0], g[1], g[2], g[3], g[4], g[5]) < blur + _TILE_RADIUS:
-            _paint_capsule(left, top, g, looks[s], blur, light_x, light_y, out)
+            if shades[s] > _ZERO:
+                if not shaded:
+                    _shade(left, top, geometry, order, blurs, shades, out)
+                shaded = True
+            else:
+                _paint_capsule(left, top, g, looks[s], blur, light_x, light_y, out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _shade(left, top, geometry, order, blurs, shades, out):
+    """The soft shadow of all shapes that cast one: where two overlap, the darker."""
+    for row in range(TILE):
+        for column in range(TILE):
+            most = _ZERO
+            for k in range(order.shape[0]):
+                s = order[k]
+                if shades[s] > _ZERO:
+                    g = geometry[s]
+                    d = _outline_distance(
+                        left + _F(column), top + _F(row), g[0], g[1], g[2], g[3], g[4], g[5]
+                    )
+                    c = min(_ONE, max(_ZERO, _HALF - d / (_TWO * blurs[s])))
+                    most = max(most, shades[s] * c * c * (_THREE - _TWO * c))
+            out[row * TILE + column] *= _ONE - most
+
+
+@numba.njit(cache=True, nogil=True)
+def shift_background(wall, dx, dy, columns, out):
+    """out (tiles, 64) = the middle of a larger `wall`, moved by dx, dy; bilinear, held at its borders."""
+    height, width = wall.shape
+    rows = out.shape[0] // columns
+    left, top = _F(0.5 * (width - columns * TILE) - dx), _F(0.5 * (height - rows * TILE) - dy)
+    for tile in range(out.shape[0]):
+        for i in range(PIXELS):
+            u = min(max(left + _F((tile % columns) * TILE + i % TILE), _ZERO), _F(width - 2))
+            v = min(max(top + _F((tile // columns) * TILE + i // TILE), _ZERO), _F(height - 2))
+            iu, iv = int(u), int(v)
+            fu, fv = u - _F(iu), v - _F(iv)
+            above = wall[iv, iu] + fu * (wall[iv, iu + 1] - wall[iv, iu])
+            below = wall[iv + 1, iu] + fu * (wall[iv + 1, iu + 1] - wall[iv + 1, iu])
+            out[tile, i] = above + fv * (below - above)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

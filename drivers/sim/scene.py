@@ -5,48 +5,24 @@ the scene come from other paths than those of the motion, so that no nuisance ca
 People, pixel maps and backgrounds are numbered apart for each split.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
-from spikeline.drivers.sim.body import LEFT_ARM, RIGHT_ARM, SHAPES, Body, View
-from spikeline.drivers.sim.camera import PRESETS, Preset, draw_camera
+from spikeline.drivers.sim.body import Body, View
+from spikeline.drivers.sim.camera import DVS128_BUS, PRESETS, Preset, Readout, draw_camera, harder_camera
 from spikeline.drivers.sim.draws import Draws
+from spikeline.drivers.sim.effects import effects_from_dict
 from spikeline.drivers.sim.gestures import GESTURES, Motion
+from spikeline.drivers.sim.hard import Hard, draw_hard
 from spikeline.drivers.sim.idle import Idle
-from spikeline.drivers.sim.people import LEVELS, SPLITS, Level, Person, draw_idle, draw_motion, draw_person
+from spikeline.drivers.sim.looks import SPLIT_BASE, Light, Look, Wall, draw_looks, draw_wall
+from spikeline.drivers.sim.parts import without
+from spikeline.drivers.sim.people import LEVELS, SPLITS, Level, draw_idle, draw_motion, draw_person
 from spikeline.drivers.sim.pixel_state import PixelValues
 
 SIM_VERSION = 2
-
-_SPLIT_BASE = {"train": 0, "validation": 1 << 40, "test": 2 << 40}  # of pixel maps and backgrounds
-
-
-class Look(NamedTuple):
-    """One shape's surface: albedo near its first end, beyond `cut` of its length, and its texture."""
-
-    near: float
-    far: float
-    cut: float
-    along: float
-    across: float
-    both: float
-    along_cycles: float
-    across_cycles: float
-    along_phase: float
-    across_phase: float
-
-
-class Wall(NamedTuple):
-    seed: int
-    albedo: float
-    contrast: float
-    furniture: int
-
-
-class Light(NamedTuple):
-    level: float
-    x: float  # direction, in the image
-    y: float
+LOW_CONTRAST = 0.3  # share of clips of level hard whose clothes, wall and skin hardly differ
 
 
 @dataclass(frozen=True)
@@ -72,27 +48,34 @@ class Clip:
     light: Light
     idle: Idle
     motion: Motion
+    readout: Readout = DVS128_BUS
+    hard: Hard | None = None  # what level hard adds
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest line: plain numbers, strings, lists and dictionaries."""
-        line = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        line = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
         return line
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if hasattr(value, "_asdict"):
-        return {name: _plain(item) for name, item in value._asdict().items()}
+        return {name: plain(item) for name, item in value._asdict().items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
 def clip_from_dict(line: dict[str, Any]) -> Clip:
     """The clip of a manifest line."""
     parts = {"camera": PixelValues, "body": Body, "view": View, "wall": Wall, "light": Light, "idle": Idle,
-             "motion": Motion}  # fmt: skip
+             "motion": Motion, "readout": Readout}  # fmt: skip
     made = {name: parts[name](**value) if name in parts else value for name, value in line.items()}
     made["looks"] = tuple(Look(**look) for look in line["looks"])
+    if line.get("hard") is not None:
+        hard = line["hard"]
+        made["hard"] = Hard(
+            **{**hard, "effects": effects_from_dict(hard["effects"]), "held_look": Look(**hard["held_look"])}
+        )
     return Clip(**made)
 
 
@@ -109,61 +92,6 @@ def draw_view(d: Draws, level: Level, preset: Preset) -> View:
     )
 
 
-def draw_looks(d: Draws, person: Person, wall: Wall, level: Level) -> tuple[Look, ...]:
-    """Clothes: albedo and texture of each shape. Wall, shirt and skin differ from each other."""
-
-    def cloth(skin: float) -> float:
-        for _ in range(10_000):  # the narrowest gap between wall and skin is 1 in 50
-            albedo = d.uniform(0.08, 0.95)
-            if all(
-                max(albedo / other, other / albedo) > 1.0 + level.contrast for other in (wall.albedo, skin)
-            ):
-                return albedo
-        return albedo
-
-    skin = person.skin
-    shirt, trousers = cloth(skin), cloth(skin)
-    texture = d.uniform(0.0, 0.45)
-    style = d.pick((1.0, 1.0, 1.0, 1.0))  # rings, stripes, checks, all mixed
-    weights = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.4, 0.3, 0.3))[style]
-    period = d.uniform(0.035, 0.11)  # of the texture, in body units
-    sleeve = d.uniform(0.35, 2.1)  # upper arms covered, then forearms
-    body = person.body
-    sizes = {2: (0.5, body.torso_radius), 3: (body.shoulder_width, 0.062)}
-
-    def look(shape: int, near: float, far: float, cut: float, amount: float) -> Look:
-        length, radius = sizes.get(shape, (body.upper_arm, body.arm_radius))
-        return Look(near, far, cut, amount * weights[0], amount * weights[1], amount * weights[2],
-                    round(length / period, 6), round(radius / period, 6), d.uniform(0.0, 1.0),
-                    d.uniform(0.0, 1.0))  # fmt: skip
-
-    skin_texture = min(texture, 0.12)
-    looks = []
-    for shape in range(SHAPES):
-        if shape < 2:
-            looks.append(look(shape, trousers, trousers, 2.0, 0.5 * texture))
-        elif shape < 4:
-            looks.append(look(shape, shirt, shirt, 2.0, texture))
-        elif shape == 5:
-            looks.append(look(shape, person.hair, person.hair, 2.0, 0.15))
-        elif shape in (RIGHT_ARM, LEFT_ARM):
-            looks.append(look(shape, shirt, skin, sleeve, texture))
-        elif shape in (RIGHT_ARM + 1, LEFT_ARM + 1):
-            looks.append(look(shape, shirt if sleeve > 1.0 else skin, skin, sleeve - 1.0, texture))
-        else:
-            looks.append(look(shape, skin, skin, 2.0, skin_texture))
-    return tuple(Look(*(round(value, 6) for value in made)) for made in looks)
-
-
-def draw_wall(d: Draws, person: Person, split: str, level: Level) -> Wall:
-    """A wall against which the person's hands can be told."""
-    albedo = d.log_uniform(0.1, 1.0)
-    while max(albedo / person.skin, person.skin / albedo) < 1.0 + level.contrast:
-        albedo = d.log_uniform(0.1, 1.0)
-    seed = _SPLIT_BASE[split] + (d.bits() >> 25)
-    return Wall(seed, albedo, d.log_uniform(*level.wall_contrast), d.below(4))
-
-
 def draw_clip(
     seed: int,
     *,
@@ -174,8 +102,12 @@ def draw_clip(
     duration_s: float = 2.0,
     level: str = "normal",
     preset: str | None = None,
+    off: Sequence[str] = (),
 ) -> Clip:
-    """Draw clip `index` of a split. The label defaults to index modulo 12, the person is drawn."""
+    """Draw clip `index` of a split. The label defaults to index modulo 12, the person is drawn.
+
+    off  parts of the pixel model to switch off, names in parts.PARTS
+    """
     if split not in SPLITS:
         raise ValueError(f"split: unknown name {split!r}; choose from {', '.join(SPLITS)}")
     if level not in LEVELS:
@@ -189,13 +121,26 @@ def draw_clip(
     path = ("clip", seed, split, index)
     d = Draws(*path, "scene")
     low, high = SPLITS[split]
-    drawn_person, drawn_preset = low + d.below(high - low), tuple(PRESETS)[d.below(2)]
+    drawn_person, drawn_preset = (
+        low + d.below(high - low),
+        tuple(PRESETS)[d.below(len(PRESETS) if level == "hard" else 2)],
+    )
     number = drawn_person if person is None else person
     if not low <= number < high:
         raise ValueError(f"person: {number} is not in split {split}; expected {low} to {high - 1}")
     who = draw_person(number)
+    hard = None
+    if level == "hard":
+        hard = draw_hard(Draws(*path, "hard"), SPLIT_BASE[split], duration_s)
+        if Draws(*path, "contrast").chance(LOW_CONTRAST):
+            ranges = ranges._replace(contrast=0.1)
     name = drawn_preset if preset is None else preset
     wall = draw_wall(Draws(*path, "wall"), who, split, ranges)
+    camera = draw_camera(Draws(*path, "camera"), PRESETS[name], ranges.camera)
+    readout = PRESETS[name].readout
+    if level == "hard":
+        camera = harder_camera(Draws(*path, "harder camera"), camera)
+    camera, readout = without(camera, readout, off)
     return Clip(
         sim_version=SIM_VERSION,
         seed=seed,
@@ -206,9 +151,9 @@ def draw_clip(
         person=number,
         duration_us=round(duration_s * 1e6),
         preset=name,
-        camera_seed=_SPLIT_BASE[split] + d.below(1 << 32),
+        camera_seed=SPLIT_BASE[split] + d.below(1 << 32),
         draw_seed=d.bits() >> 1,
-        camera=draw_camera(Draws(*path, "camera"), PRESETS[name], ranges.camera),
+        camera=camera,
         body=who.body,
         view=draw_view(Draws(*path, "view"), ranges, PRESETS[name]),
         looks=draw_looks(Draws(*path, "looks"), who, wall, ranges),
@@ -216,4 +161,6 @@ def draw_clip(
         light=Light(d.log_uniform(*ranges.light), d.uniform(-1.0, 1.0), d.uniform(-1.0, 1.0)),
         idle=draw_idle(Draws(*path, "idle"), who, ranges),
         motion=draw_motion(Draws(*path, "motion"), label, who, ranges),
+        readout=readout,
+        hard=hard,
     )

@@ -1,71 +1,153 @@
-"""`sim:gesture?seed=1&...`: an endless or timed stream of gestures as a source of packets, with its truth.
+"""`sim:` sources: a simulated camera as packets, with the truth of what it shows.
 
-One person before one camera performs gesture after gesture, with rests between. Packets are slices of 5 ms;
-the stream is made as it is read, so it can be played live, and its bytes depend on the options alone.
+    sim:gesture  one person performs gesture after gesture, with short rests between
+    sim:stream   the same at length: rests of 1 to 8 s, gestures of 1.5 to 6 s, everything people do meanwhile
+    sim:chain    one clip of three gestures in an order
+    sim:gait     one clip of a walker
+
+Packets are slices of 5 ms; the stream is made as it is read, so it can be played live, and its bytes depend
+on the options alone. With truth=FILE the truth is also written into a file of JSON lines.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Any, Protocol, Self
 
 from spikeline.drivers.sim.camera import PRESETS
-from spikeline.drivers.sim.draws import Draws
-from spikeline.drivers.sim.gestures import GESTURES, NONE, Motion
+from spikeline.drivers.sim.chain import CHAIN_S, CHAINS, TURN_US, chain_stepper, draw_chain
+from spikeline.drivers.sim.gait import draw_gait, gait_stage
+from spikeline.drivers.sim.gestures import GESTURES, NONE
 from spikeline.drivers.sim.idle import STANDING
-from spikeline.drivers.sim.people import LEVELS, SPLITS, draw_motion, draw_person
-from spikeline.drivers.sim.scene import draw_clip
-from spikeline.drivers.sim.stepper import KEYFRAME_US, Stepper
+from spikeline.drivers.sim.parts import PARTS
+from spikeline.drivers.sim.people import LEVELS, SPLITS
+from spikeline.drivers.sim.scene import Clip, draw_clip
+from spikeline.drivers.sim.scripts import GestureScript, PlannedScript, StreamScript
+from spikeline.drivers.sim.source_options import MAX_SEED, Options
+from spikeline.drivers.sim.stage import KEYFRAME_US, Stage
+from spikeline.drivers.sim.stepper import Stepper
+from spikeline.drivers.sim.truth import Truth, TruthFile
+from spikeline.drivers.sim.walkers import WALKER_NAMES
 from spikeline.pipeline.events import Admission, EventPacket, Sensor, SourceError, SourceReport
 
-OPTIONS = ("seed", "split", "person", "class", "duration_s", "gesture_s", "camera", "level")
-MAX_SEED = (1 << 63) - 1
-TURN_US = (250_000, 600_000)  # how long hands take from one pose to the next
-ARRIVED = 0.7  # share of a turn after which the pose is the new class's
-REST_US = (200_000, 700_000)
-REST_SHARE = 0.7  # of the changes that go through rest; the others go straight over
+SIMULATIONS: dict[str, tuple[str, ...]] = {
+    "gesture": (
+        "seed",
+        "split",
+        "person",
+        "class",
+        "duration_s",
+        "gesture_s",
+        "camera",
+        "level",
+        "off",
+        "truth",
+    ),
+    "stream": ("seed", "split", "person", "class", "duration_s", "camera", "level", "off", "truth"),
+    "chain": ("seed", "split", "index", "camera", "level", "truth"),
+    "gait": ("seed", "split", "index", "duration_s", "camera", "level", "view", "truth"),
+}
+STREAM_S = 60.0
 
 
-class Truth(TypedDict):
-    """One performed class; the time between two of them, transitions and rests, is `none`."""
+class Script(Protocol):
+    def prepare(self, stepper: Any) -> None: ...
 
-    label: int
-    onset_us: int  # the hands have reached the class's pose
-    offset_us: int  # they begin to leave it
+
+class _Still:
+    """Nothing is to be decided while a clip plays."""
+
+    def prepare(self, stepper: Any) -> None:
+        return
 
 
 class SimSource:
     """The stream that `options` name. `truth` grows as the stream is read."""
 
-    format = "sim:gesture"
-
-    def __init__(self, options: Mapping[str, str]) -> None:
-        for name in options:
-            if name not in OPTIONS:
-                raise SourceError(
-                    f"sim:gesture: unknown option {name!r}; expected one of {', '.join(OPTIONS)}"
-                )
-        self._seed = _integer(options, "seed", 0, 0, MAX_SEED)
-        self._split = _choice(options, "split", "test", tuple(SPLITS))
-        self._level = _choice(options, "level", "normal", tuple(LEVELS))
-        camera = _choice(options, "camera", "", tuple(PRESETS)) or None
-        low, high = SPLITS[self._split]
-        person = _integer(options, "person", low, low, high - 1) if "person" in options else None
-        self._only = _label(options)
-        gesture_s = _number(options, "gesture_s", 3.0, 0.5, 3_600.0)
-        self._gesture_us = int(gesture_s * 1e6) // KEYFRAME_US * KEYFRAME_US
-        duration_s = _number(options, "duration_s", 12.0, 0.0, 1e9)
-        self._end_us = round(duration_s * 1e6) if duration_s > 0 else None  # None: endless
-        self.clip = draw_clip(
-            self._seed, split=self._split, label=0, person=person, duration_s=duration_s, level=self._level,
-            preset=camera,
-        )  # fmt: skip
-        preset = PRESETS[self.clip.preset]
-        self.sensor = Sensor(preset.width, preset.height, preset.model)
+    def __init__(self, options: Mapping[str, str], kind: str = "gesture") -> None:
+        self.format = f"sim:{kind}"
         self.truth: list[Truth] = []
-        self._admission = Admission(self.sensor, origin_us=0)
+        self.labels: tuple[str, ...] = GESTURES  # in which the truth counts
         self._begun = False
         self._closed = False
+        self._shown_us = 0  # how far the stream has been made
+        asked = Options(self.format, options, SIMULATIONS[kind])
+        if kind in ("gesture", "stream"):
+            self._set_up_stream(asked, kind)
+        elif kind == "chain":
+            self._set_up_chain(asked)
+        else:
+            self._set_up_gait(asked)
+        preset = PRESETS[self.clip.preset]
+        self.sensor = Sensor(preset.width, preset.height, preset.model)
+        self._admission = Admission(self.sensor, origin_us=0)
+        self._file = TruthFile(asked.text("truth"), self.format, self.labels) if "truth" in asked else None
+
+    def _set_up_stream(self, asked: Options, kind: str) -> None:
+        seed, split, level, camera = _scene(asked)
+        low, high = SPLITS[split]
+        person = asked.integer("person", low, low, high - 1) if "person" in asked else None
+        only = asked.label("class")
+        gesture_us = int(asked.number("gesture_s", 3.0, 0.5, 3_600.0) * 1e6) // KEYFRAME_US * KEYFRAME_US
+        duration_s = asked.number("duration_s", 12.0 if kind == "gesture" else STREAM_S, 0.0, 1e9)
+        self._end_us: int | None = round(duration_s * 1e6) if duration_s > 0 else None  # None: endless
+        self.clip: Any = draw_clip(
+            seed, split=split, label=0, person=person, duration_s=duration_s, level=level, preset=camera,
+            off=asked.words("off", tuple(PARTS)),
+        )  # fmt: skip
+        if self.clip.hard is not None:
+            self.clip = replace(self.clip, hard=self.clip.hard._replace(begin_us=-1.0, end_us=-1.0))
+        clip: Clip = self.clip
+
+        def begin() -> tuple[Stage, Script]:
+            script: GestureScript | StreamScript
+            if kind == "gesture":
+                script = GestureScript(clip, only, gesture_us, self._end_us, self.truth)
+            else:
+                script = StreamScript(clip, only, self._end_us, self.truth)
+            return Stepper(replace(clip, motion=script.motion)), script
+
+        self._begin = begin
+
+    def _set_up_chain(self, asked: Options) -> None:
+        seed, split, level, camera = _scene(asked)
+        chain = draw_chain(
+            seed, split=split, index=asked.integer("index", 0, 0, MAX_SEED), level=level, camera=camera
+        )
+        self.clip, self._end_us = chain.scene, round(CHAIN_S * 1e6)
+        self.order = CHAINS[chain.label]
+        plan = []
+        for segment in chain.segments:
+            rest = segment.motion._replace(kind=NONE, variant=STANDING)
+            plan.append((segment.start_us, TURN_US, segment.motion, segment.motion.kind, segment.stop_us))
+            plan.append((segment.stop_us, TURN_US, rest, -1, 0))
+
+        def begin() -> tuple[Stage, Script]:
+            stepper = chain_stepper(chain)
+            return stepper, PlannedScript(chain.scene, stepper.motion, plan, self.truth)
+
+        self._begin = begin
+
+    def _set_up_gait(self, asked: Options) -> None:
+        seed, split, level, camera = _scene(asked)
+        duration_s = asked.number("duration_s", 2.5, 0.1, 60.0)
+        view = asked.choice("view", "", ("side", "oblique")) or None
+        clip = draw_gait(
+            seed, split=split, index=asked.integer("index", 0, 0, MAX_SEED), level=level, camera=camera,
+            duration_s=duration_s, view=view,
+        )  # fmt: skip
+        self.clip, self._end_us, self.labels = clip, clip.duration_us, WALKER_NAMES
+        stride_us = round(120e6 / (clip.gait.cadence * clip.path.tempo))
+
+        def begin() -> tuple[Stage, Script]:
+            end_us = clip.duration_us
+            self.truth.append(
+                {"label": clip.label, "onset_us": 0, "full_us": min(stride_us, end_us), "offset_us": end_us,
+                 "person": clip.label}
+            )  # fmt: skip
+            return gait_stage(clip), _Still()
+
+        self._begin = begin
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +156,9 @@ class SimSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
+        if self._file is not None:
+            self._file.finish(self.truth, self._shown_us)
+            self._file = None
 
     def report(self) -> SourceReport:
         return self._admission.report
@@ -81,134 +166,40 @@ class SimSource:
     def __iter__(self) -> Iterator[EventPacket]:
         if self._closed or self._begun:
             state = "closed" if self._closed else "already being read"
-            raise SourceError(f"sim:gesture: this source is {state}; open it again to read it again")
+            raise SourceError(f"{self.format}: this source is {state}; open it again to read it again")
         self._begun = True
         return self._packets()
 
     def _packets(self) -> Iterator[EventPacket]:
-        script = _Script(self)
-        stepper = Stepper(replace(self.clip, motion=script.motion))
+        stage, script = self._begin()
         dropped_before = 0
-        while self._end_us is None or stepper.t_us < self._end_us:
-            script.prepare(stepper)
-            start_us = stepper.t_us
-            t, x, y, p = stepper.advance()
+        while self._end_us is None or stage.t_us < self._end_us:
+            script.prepare(stage)
+            start_us = stage.t_us
+            t, x, y, p = stage.advance()
             if start_us < 0:
-                dropped_before = stepper.lost
+                dropped_before = stage.lost
                 continue
-            until_us = stepper.t_us
+            until_us = stage.t_us
             if self._end_us is not None and until_us > self._end_us:
                 until_us = self._end_us
                 n = int(t.searchsorted(until_us))
                 t, x, y, p = t[:n], x[:n], y[:n], p[:n]
-            self._admission.report.dropped = stepper.lost - dropped_before
+            self._admission.report.dropped = stage.lost - dropped_before
+            self._shown_us = until_us
+            if self._file is not None:
+                self._file.write(self.truth, until_us)
             for packet in self._admission.admit(t, x, y, p, until_us=until_us):
                 yield packet
                 if self._closed:
                     return
 
 
-class _Script:
-    """Which motion follows which, drawn one at a time ahead of the stepper."""
-
-    def __init__(self, source: SimSource) -> None:
-        self._source = source
-        self._person = draw_person(source.clip.person)
-        self._count = 0
-        self._draws = Draws("stream", source._seed, source._split, source.clip.person)
-        self._label = -1
-        self.motion = self._draw()
-        self._change_us = source._gesture_us  # when the present motion begins to be left
-        self._resting_us = -1  # end of a rest under way
-        self._note(0, self._change_us)
-
-    def prepare(self, stepper: Stepper) -> None:
-        """Called before each block: start the transition that begins in it."""
-        if stepper.t_us < self._change_us:
-            return
-        if self._source._only is not None:  # no change: the one performance goes on
-            self._change_us += self._source._gesture_us
-            end_us = self._source._end_us
-            self._source.truth[-1]["offset_us"] = min(self._change_us, end_us or self._change_us)
-            return
-        start_us = stepper.t_us
-        turn_us = self._between(TURN_US)
-        if self._resting_us < 0 and self._draws.chance(REST_SHARE):
-            self._resting_us = start_us + turn_us + self._between(REST_US)
-            rest = self.motion._replace(kind=NONE, variant=STANDING)
-            stepper.turn_to(rest, start_us, turn_us)
-            self._change_us = self._resting_us
-            return
-        self._resting_us = -1
-        motion = self._draw()
-        stepper.turn_to(motion, start_us, turn_us)
-        self._change_us = start_us + turn_us + self._source._gesture_us
-        self._note(start_us + int(ARRIVED * turn_us), self._change_us)
-
-    def _between(self, range_us: tuple[int, int]) -> int:
-        """A duration in whole keyframes."""
-        low, high = range_us
-        return (low + self._draws.below(high - low)) // KEYFRAME_US * KEYFRAME_US
-
-    def _draw(self) -> Motion:
-        source, d = self._source, self._draws
-        if source._only is not None:
-            label = source._only
-        else:  # never the same class twice running
-            label = d.below(len(GESTURES) - (self._label >= 0))
-            label += 0 <= self._label <= label
-        self._label = label
-        self._count += 1
-        path = ("stream", source._seed, source._split, source.clip.person, "motion", self._count)
-        motion = draw_motion(Draws(*path), label, self._person, LEVELS[source._level], empty_room=False)
-        self.motion = motion
-        return motion
-
-    def _note(self, onset_us: int, offset_us: int) -> None:
-        end_us = self._source._end_us
-        if end_us is not None:
-            offset_us = min(offset_us, end_us)
-        if onset_us < offset_us:
-            self._source.truth.append({"label": self._label, "onset_us": onset_us, "offset_us": offset_us})
-
-
-def _integer(options: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = options.get(name, str(default))
-    try:
-        value = int(text)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise SourceError(f"sim:gesture: {name} is {text!r}; expected an integer from {low} to {high}")
-    return value
-
-
-def _number(options: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
-    text = options.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = low - 1.0
-    if not low <= value <= high:  # refuses nan too
-        raise SourceError(f"sim:gesture: {name} is {text!r}; expected a number from {low:g} to {high:g}")
-    return value
-
-
-def _choice(options: Mapping[str, str], name: str, default: str, known: tuple[str, ...]) -> str:
-    text = options.get(name, default)
-    if text != default and text not in known:
-        raise SourceError(f"sim:gesture: {name} is {text!r}; expected one of {', '.join(known)}")
-    return text
-
-
-def _label(options: Mapping[str, str]) -> int | None:
-    text = options.get("class")
-    if text is None:
-        return None
-    if text in GESTURES:
-        return GESTURES.index(text)
-    if text.isdecimal() and text.isascii() and int(text) < len(GESTURES):
-        return int(text)
-    raise SourceError(
-        f"sim:gesture: class is {text!r}; expected 0 to {len(GESTURES) - 1} or one of {', '.join(GESTURES)}"
+def _scene(asked: Options) -> tuple[int, str, str, str | None]:
+    """Seed, split, level and camera, which every simulation takes."""
+    return (
+        asked.integer("seed", 0, 0, MAX_SEED),
+        asked.choice("split", "test", tuple(SPLITS)),
+        asked.choice("level", "normal", tuple(LEVELS)),
+        asked.choice("camera", "", tuple(PRESETS)) or None,
     )

@@ -22,7 +22,7 @@ COMMANDS = {
     "info": "Say what a recording holds: events, span, digest.",
     "listen": "Print what a running pipeline publishes.",
     "models": "List the shipped models, or show one.",
-    "evaluate": "Measure a model on held-out simulated people.",
+    "evaluate": "Measure a model on streams and clips whose labels are known.",
     "export": "Write a model as ONNX, NIR or its bare graph, and prove it equal.",
     "import": "Take over a network from SpikingJelly, snnTorch or NIR.",
     "prune": "Take shortcuts that never fire out of a model.",

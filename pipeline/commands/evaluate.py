@@ -1,145 +1,144 @@
-"""spikeline evaluate: measure a model on held-out simulated people."""
+"""spikeline evaluate: measure a model on streams and clips whose labels are known."""
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
-from spikeline.pipeline.commands.options import EngineName, Json, Model
-from spikeline.pipeline.commands.progress import clips_progress
+from spikeline.pipeline.commands.evaluate_asked import Asked, check, decision, parts
+from spikeline.pipeline.commands.evaluate_clips import clips_part
+from spikeline.pipeline.commands.evaluate_lines import clip_lines, stream_lines, tuned_lines
+from spikeline.pipeline.commands.evaluate_report import about, page, typed
+from spikeline.pipeline.commands.evaluate_streams import streams_part, tune_part
+from spikeline.pipeline.commands.options import (
+    EngineName,
+    HoldMs,
+    Json,
+    Model,
+    SensorSize,
+    Threshold,
+    hold_us,
+    sensor_of,
+)
 from spikeline.pipeline.commands.session import DEFAULT_MODEL
-from spikeline.pipeline.config import ConfigError
-from spikeline.pipeline.engines import open_engine
-from spikeline.pipeline.evaluation import Evaluation
-from spikeline.pipeline.evaluation import evaluate as measure
-from spikeline.pipeline.gate import threshold_for
-from spikeline.pipeline.package import Package, load_package
-from spikeline.pipeline.training.clips import ClipSet
-from spikeline.pipeline.training.data import LABELS, ClipConfig, load_clips
-
-SLICE_US = 25_000
-DURATION_US = 1_800_000
-TEST_SEED = 1
+from spikeline.pipeline.package import load_package
+from spikeline.pipeline.tuning import FALSE_PER_HOUR
 
 
 def evaluate(
+    context: typer.Context,
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
-    clips: Annotated[int, typer.Option(min=12, help="How many test clips.")] = 480,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A labelled set, such as DVSGesture:FOLDER; with --continuous or --truth a source.",
+            show_default="simulated people",
+        ),
+    ] = "",
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines: what happens in the source of --data.", show_default=False),
+    ] = None,
+    continuous: Annotated[
+        bool | None,
+        typer.Option(
+            "--continuous/--clips-only", help="One part alone.", show_default="both, if the model is causal"
+        ),
+    ] = None,
+    sensor: SensorSize = "",
+    minutes: Annotated[
+        int, typer.Option(min=1, help="Of simulated streams with gestures, and as many without.")
+    ] = 5,
+    clips: Annotated[
+        int, typer.Option(min=0, help="At most so many clips; 0: 480 simulated ones, all of a set's.")
+    ] = 0,
     split: Annotated[str, typer.Option(help="test, validation or train people.")] = "test",
-    seed: Annotated[int, typer.Option(help="Of the clips.")] = TEST_SEED,
+    seed: Annotated[int, typer.Option(help="Of simulated clips and streams.")] = 1,
+    protocol: Annotated[
+        str, typer.Option(help="How a clip becomes an answer: first, ten-clips or accumulate-ten.")
+    ] = "first",
+    tune: Annotated[
+        Path | None,
+        typer.Option(
+            help="Choose threshold and hold time on validation streams; write the model with them here.",
+            show_default=False,
+        ),
+    ] = None,
+    most_false: Annotated[
+        float, typer.Option(min=0, help="Limit of --tune: false activations per hour.")
+    ] = FALSE_PER_HOUR,
+    threshold: Threshold = None,
+    hold_ms: HoldMs = None,
     skip_ratio: Annotated[float, typer.Option(min=0, max=0.95, help="Skip this share of windows.")] = 0.0,
     gate: Annotated[float, typer.Option(min=0, max=0.95, help="Skip by the model's frame gate.")] = 0.0,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Also with the frames of a clip in random order.")
+    ] = False,
+    reset_each_step: Annotated[
+        bool, typer.Option("--reset-each-step", help="Also with the state reset at each step.")
+    ] = False,
     against: Annotated[
         str,
         typer.Option(
             help="A vanilla model: also print r_EE, its energy over this one's.", show_default=False
         ),
     ] = "",
-    cache: Annotated[Path, typer.Option(help="Where simulated clips are kept.")] = Path("runs/cache"),
+    cache: Annotated[Path, typer.Option(help="Where frames are kept.")] = Path("runs/cache"),
+    workers: Annotated[int, typer.Option(min=0, help="Streams run at a time; 0 is one per core.")] = 0,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write a page with tables here.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a model on simulated people it has not seen.
+    """Measure a model: on streams as it is served, and per clip as the papers do.
 
-    Prints accuracy with its 95 % interval, the confusion of classes, NASAR, spikes, synaptic
-    operations, MAC and energy. The first run simulates the clips, about a second for ten on each core.
+    Streams (for a causal model): segment F1 at IoU 0.5, false activations per hour, onset-to-decision
+    time, label flips. Clips: accuracy with its 95 % interval, the confusion of classes, accuracy after
+    each step, NASAR, spikes, operations and energy. Without --data both are of simulated people whom
+    the model has not seen; they are simulated first, about a second for ten on each core.
 
-    Example: spikeline evaluate --model gesture --clips 1440
+    Example: spikeline evaluate --model gesture --minutes 10 --clips 1440
     """
     package = load_package(model)
-    manifest = package.manifest
-    if manifest.labels != list(LABELS):
-        raise ConfigError(f"model {manifest.name}: its labels are not those of sim:gesture; wanted {LABELS}")
-    if skip_ratio and (manifest.skip is None or skip_ratio > manifest.skip.max_ratio):
-        most = 0 if manifest.skip is None else manifest.skip.max_ratio
-        raise ConfigError(f"--skip-ratio {skip_ratio}: model {manifest.name} was trained for at most {most}")
-    if split not in ("test", "validation", "train"):
-        raise ConfigError(f"--split {split}: choose from test, validation, train")
-    config = ClipConfig(
-        seed=seed,
+    asked = Asked(
+        engine=engine,
+        data=data,
+        truth=truth,
+        sensor=sensor_of(sensor),
         split=split,
         clips=clips,
-        slice_us=math.gcd(SLICE_US, manifest.dt_us),
-        duration_us=max(DURATION_US, package.graph.steps * manifest.dt_us),
-        grid=manifest.grid,
-        clean_up=tuple(manifest.clean_up),
+        seed=seed,
+        protocol=protocol,
+        minutes=minutes,
+        shuffle=shuffle,
+        reset_each_step=reset_each_step,
+        skip_ratio=skip_ratio,
+        gate=gate,
+        against=against,
+        threshold=threshold,
+        hold_us=hold_us(hold_ms),
+        cache=cache,
+        workers=workers,
     )
-    with clips_progress("simulating") as progress:
-        data = load_clips(config, cache, progress=progress)
-    samples = (
-        (frames, int(data.labels[i])) for i, frames in data.windows(manifest.dt_us, package.graph.steps)
-    )
-    rule = manifest.skip.rule if manifest.skip else "idle"
-    runner = open_engine(engine, package.graph, "window")
-    if gate and skip_ratio:
-        raise ConfigError("--gate and --skip-ratio: wanted one of them")
-    threshold = threshold_for(manifest.gate_thresholds, gate) if gate else None
-    result = measure(runner, samples, skip_ratio=skip_ratio, gate_threshold=threshold, rule=rule)
-    gain = _gain(result, against, data, engine) if against else None
-    if json:
-        facts: dict[str, Any] = {
-            "model": manifest.name,
-            "model_digest": package.digest,
-            "engine": runner.name,
-            "split": split,
-        }
-        if gain is not None:
-            facts |= {"against": against, "r_ee": gain}
-        print(msgspec.json.encode(facts | result.as_dict(manifest.labels)).decode())
-    else:
-        _print(package, result)
-        if gain is not None:
-            print(f"r_EE               {gain:.2f}: energy of {against} over this model's (paper arithmetic)")
-
-
-def _gain(result: Evaluation, against: str, data: ClipSet, engine: str) -> float:
-    """MA-SNN's r_EE: the paper energy of a sample in another network over that in this one."""
-    other = load_package(against)
-    windows = data.windows(other.manifest.dt_us, other.graph.steps)
-    vanilla = measure(
-        open_engine(engine, other.graph, "window"), ((f, int(data.labels[i])) for i, f in windows)
-    )
-    return vanilla.energy_uj / result.energy_uj
-
-
-def _print(package: Package, result: Evaluation) -> None:
-    labels = package.manifest.labels
-    facts: dict[str, Any] = result.as_dict(labels)
-    low, high = result.interval
-    print(
-        f"{package.manifest.name}: right on {result.accuracy:.1%} of {result.samples} simulated clips"
-        f" (95 % interval {low:.1%} to {high:.1%})"
-    )
-    width = max(map(len, labels)) + 4
-    print(f"{'class':{width}s}right" + "".join(f"{i:5d}" for i in range(len(labels))))
-    for i, (label, row) in enumerate(zip(labels, result.confusion.tolist(), strict=True)):
-        cells = "".join(f"{n or '.':>5}" for n in row)
-        print(f"{i:2d} {label:{width - 3}s}{facts['per_class'][label]:5.0%}{cells}")
-    print(f"steps per sample   {result.steps}, of which {result.processed:.0%} were run")
-    print(f"NASAR              {result.nasar:.4f} spikes per neuron and step")
-    print("spikes per step    " + ", ".join(f"{k} {v:.0f}" for k, v in result.spikes.items()))
-    print(f"synops per step    {result.synops:,.0f} AC, {_per_layer(result.layer_synops)}")
-    print(f"MAC per step       {result.mac:,.0f}, of one that is run {_per_layer(result.layer_mac)}")
-    measured = result.energy_measured_uj
-    print("energy per sample, three figures that say different things:")
-    print(
-        f"  paper            {result.energy_uj:,.2f} uJ, what spikes ask for: 4.6 pJ per MAC, 0.9 pJ per AC"
-    )
-    print(
-        f"  ran              {result.energy_ran_uj:,.2f} uJ, what the engine executed and moved, same figures"
-    )
-    print(
-        "  measured         "
-        + (
-            "absent: this machine has no power meter that can be read"
-            if measured is None
-            else f"{measured:,.0f} uJ, the whole processor's"
-        )
-    )
-
-
-def _per_layer(counts: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {n:,.0f}" for name, n in counts.items()) or "none"
+    check(asked, package)
+    streams, sets = parts(asked, package, continuous, tune is not None)
+    decision(asked, package)
+    facts = about(typed(context), package)
+    lines = [f"model {facts['model']}"]
+    if tune is not None:
+        package, facts["tuned"] = tune_part(asked, package, tune, most_false)
+        facts["model_digest"] = package.digest
+        lines += tuned_lines(facts["tuned"])
+    if streams:
+        facts["continuous"] = streams_part(asked, package)
+        lines += stream_lines(facts["continuous"])
+    if sets:
+        facts["clips"] = clips_part(asked, package)
+        lines += clip_lines(facts["clips"])
+    if markdown is not None:
+        markdown.write_text(page(facts, package.manifest.labels))
+    print(msgspec.json.encode(facts).decode() if json else "\n".join(lines))
+    if facts.get("continuous", {}).get("damaged_streams"):
+        raise typer.Exit(1)

@@ -10,10 +10,13 @@ from spikeline.pipeline.commands.options import (
     Clean,
     EngineName,
     Gate,
+    HoldMs,
     Json,
     Model,
     Record,
     SensorSize,
+    Threshold,
+    hold_us,
     say,
     sensor_of,
 )
@@ -33,6 +36,8 @@ def live(
     fit: Annotated[
         str, typer.Option(help="For another sensor: refuse, crop, pad or scale.", show_default="the model's")
     ] = "",
+    threshold: Threshold = None,
+    hold_ms: HoldMs = None,
     clean: Clean = "",
     gate: Gate = 0.0,
     publish: Annotated[
@@ -54,7 +59,9 @@ def live(
     session = open_pipeline(
         endless(source),
         model,
-        config=RunConfig(engine=engine, fit=fit, clean=clean, gate=gate),
+        config=RunConfig(
+            engine=engine, fit=fit, threshold=threshold, hold_us=hold_us(hold_ms), clean=clean, gate=gate
+        ),
         publish=publish or None,
         stream=stream,
         sensor=sensor_of(sensor),
@@ -101,6 +108,8 @@ def print_live(session: Session) -> None:
         print(text)
     print(latency_table(summary["latency_us"]))
     print(f"{summary['late_windows']} windows were later than one window")
+    if summary["clipped"]:
+        print(f"{summary['clipped']:,} membranes clipped by {summary['engine']}")
     print(f"digest {summary['digest']}")
 
 

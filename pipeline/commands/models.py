@@ -77,6 +77,9 @@ def describe(package: Package) -> dict[str, Any]:
             "grid": m.grid,
             "fit": m.fit,
             "readout": m.readout,
+            "threshold": m.threshold,
+            "hold_us": m.hold_us,
+            "tuned": None if m.tuned is None else msgspec.structs.asdict(m.tuned),
             "skip": None if m.skip is None else {"rule": m.skip.rule, "max_ratio": m.skip.max_ratio},
             "gate_thresholds": m.gate_thresholds,
             "resting": rest,
@@ -161,6 +164,15 @@ def _size(sides: tuple[int, int]) -> str:
     return "x".join(map(str, sides))
 
 
+def _tuned(tuned: dict[str, Any] | None) -> str:
+    if tuned is None:
+        return "not tuned"
+    return (
+        f"tuned: segment F1 {tuned['f1_macro']:.3f}, {tuned['false_per_hour']:.1f} false activations per hour"
+        f" on {tuned['data']}"
+    )
+
+
 def _lines(fact: dict[str, Any]) -> list[str]:
     trained = "digest" in fact
     rest = fact.get("resting", {})
@@ -175,6 +187,8 @@ def _lines(fact: dict[str, Any]) -> list[str]:
             f"sensor             {_size(fact['sensor'])} to {_size(fact['grid'])} cells",
             f"skipped windows    {skipping}",
             f"measured           {fact['accuracy_text'] or '-'}",
+            f"decision           threshold {fact['threshold']:g}, hold {fact['hold_us'] / 1e3:g} ms,"
+            f" {_tuned(fact['tuned'])}",
         ]
         if fact["gate_thresholds"]:
             lines.append(f"frame gate         skips up to {max(map(float, fact['gate_thresholds'])):.0%}")

@@ -14,7 +14,7 @@ SourceArgument = Annotated[
     str, typer.Argument(help="A recording, a glob, `-`, or sim:gesture?seed=1.", show_default=False)
 ]
 Model = Annotated[str, typer.Option(help="A shipped model's name or a .safetensors file.")]
-EngineName = Annotated[str, typer.Option("--engine", help="auto, onnx, torch or sparse.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, onnx, torch, sparse or sparse-int16.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 Publish = Annotated[
     str, typer.Option(help="Publish on this ZeroMQ endpoint, e.g. tcp://127.0.0.1:5556.", show_default=False)
@@ -35,6 +35,17 @@ Gate = Annotated[
     float,
     typer.Option(min=0, max=0.95, help="Let the model's frame gate skip about this share of the windows."),
 ]
+Threshold = Annotated[
+    float | None, typer.Option(help="No label below this score.", show_default="the model's")
+]
+HoldMs = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="A label must stand so long to be announced, and be gone so long to end.",
+        show_default="the model's",
+    ),
+]
 SensorSize = Annotated[
     str, typer.Option("--sensor", help="WxH, for a file that does not say it.", show_default=False)
 ]
@@ -48,6 +59,10 @@ def sensor_of(size: str) -> Sensor | None:
     if not found or not 0 < int(found[1]) <= 65_536 or not 0 < int(found[2]) <= 65_536:
         raise ConfigError(f"--sensor {size}: wanted WIDTHxHEIGHT, such as 128x128")
     return Sensor(int(found[1]), int(found[2]))
+
+
+def hold_us(hold_ms: float | None) -> int | None:
+    return None if hold_ms is None else round(hold_ms * 1e3)
 
 
 def say(line: str) -> None:

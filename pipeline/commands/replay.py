@@ -12,12 +12,15 @@ from spikeline.pipeline.commands.options import (
     Clean,
     EngineName,
     Gate,
+    HoldMs,
     Json,
     Model,
     Publish,
     Record,
     SensorSize,
     SourceArgument,
+    Threshold,
+    hold_us,
     say,
     sensor_of,
 )
@@ -36,9 +39,8 @@ def replay(
         str, typer.Option(help="For another sensor: refuse, crop, pad or scale.", show_default="the model's")
     ] = "",
     readout: Annotated[str, typer.Option(help="window, sliding or ema.", show_default="the model's")] = "",
-    threshold: Annotated[
-        float | None, typer.Option(help="No label below this score.", show_default="the model's")
-    ] = None,
+    threshold: Threshold = None,
+    hold_ms: HoldMs = None,
     clean: Clean = "",
     gate: Gate = 0.0,
     start: Annotated[float, typer.Option(min=0, help="Begin so many seconds after the first event.")] = 0.0,
@@ -60,7 +62,13 @@ def replay(
         source,
         model,
         config=RunConfig(
-            engine=engine, fit=fit, readout=readout, threshold=threshold, clean=clean, gate=gate
+            engine=engine,
+            fit=fit,
+            readout=readout,
+            threshold=threshold,
+            hold_us=hold_us(hold_ms),
+            clean=clean,
+            gate=gate,
         ),
         publish=publish or None,
         record=record,
@@ -131,6 +139,8 @@ def print_summary(session: Session, summary: dict[str, Any]) -> None:
         print("not in a prediction: " + ", ".join(f"{n:,} {name}" for name, n in left.items()))
     for text in clean_up_lines(summary["clean_up"]):
         print(text)
+    if summary["clipped"]:
+        print(f"{summary['clipped']:,} membranes clipped by {summary['engine']}")
     print(f"digest {summary['digest']}")
 
 

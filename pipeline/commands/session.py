@@ -123,6 +123,7 @@ class Session:
             "digest": digests.full,
             "digest_input": digests.input,
             "engine": self.pipeline.engine.name,
+            "clipped": self.pipeline.clipped,  # membranes, of an engine of whole numbers
             "model": self.package.manifest.name,
             "model_digest": self.package.digest,
             "account": asdict(accounts),

@@ -7,8 +7,9 @@ from spikeline.models.graph import Graph
 from spikeline.pipeline.engines.base import Engine
 from spikeline.pipeline.engines.state import EngineError, EngineState, StepResult
 
-ENGINES = ("onnx", "torch", "sparse")
-__all__ = ["ENGINES", "Engine", "EngineError", "EngineState", "StepResult", "open_engine"]
+ENGINES = ("onnx", "torch", "sparse")  # which agree with each other
+INT16 = "sparse-int16"  # an approximation: membranes and weights in whole numbers
+__all__ = ["ENGINES", "INT16", "Engine", "EngineError", "EngineState", "StepResult", "open_engine"]
 
 
 class MissingExtraError(EngineError):
@@ -16,9 +17,14 @@ class MissingExtraError(EngineError):
 
 
 def open_engine(
-    name: str, graph: Graph, readout: str = "sliding", *, spikes: Mapping[str, float] | None = None
+    name: str,
+    graph: Graph,
+    readout: str = "sliding",
+    *,
+    spikes: Mapping[str, float] | None = None,
+    threads: int = 1,
 ) -> Engine:
-    """The engine called `name` on `graph`.
+    """The engine called `name` on `graph`; threads: of the sparse one, others have one.
 
     `auto`: sparse where it is at least as fast as onnx by this machine's costs, at so many `spikes` of each
     layer in a step; else, and where they are not known, onnx.
@@ -29,17 +35,17 @@ def open_engine(
         from spikeline.pipeline.engines.onnx_engine import OnnxEngine
 
         return OnnxEngine(graph, readout)
-    if name == "sparse":
+    if name in ("sparse", INT16):
         from spikeline.pipeline.engines.sparse.engine import SparseEngine
 
-        return SparseEngine(graph, readout)
+        return SparseEngine(graph, readout, form="int16" if name == INT16 else "float32", threads=threads)
     if name == "torch":
         if find_spec("torch") is None:
             raise MissingExtraError("engine torch: torch is not installed; pip install 'spikeline[train]'")
         from spikeline.pipeline.engines.torch_engine import TorchEngine
 
         return TorchEngine(graph, readout)
-    raise EngineError(f"engine {name!r}: wanted one of auto, {', '.join(ENGINES)}")
+    raise EngineError(f"engine {name!r}: wanted one of auto, {', '.join(ENGINES)}, {INT16}")
 
 
 def _faster(graph: Graph, spikes: Mapping[str, float] | None) -> str:

@@ -23,11 +23,15 @@ from spikeline.pipeline.engines.gate_macs import gate_macs
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Of each stream: spikes (B, layers), synaptic operations (B, Meter.fed), mac (B,), all int64."""
+    """Of each stream: spikes (B, layers), synaptic operations (B, Meter.fed), mac (B,), all int64.
+
+    clipped (B,): membranes that a form of whole numbers had to keep within its range; 0 in float32
+    """
 
     spikes: NDArray[np.int64]
     layer_synops: NDArray[np.int64]
     mac: NDArray[np.int64]
+    clipped: NDArray[np.int64]
 
     @property
     def synops(self) -> NDArray[np.int64]:
@@ -39,6 +43,7 @@ class Activity:
         self.spikes[stream] = other.spikes[0]
         self.layer_synops[stream] = other.layer_synops[0]
         self.mac[stream] = other.mac[0]
+        self.clipped[stream] = other.clipped[0]
 
 
 class Meter:
@@ -84,7 +89,8 @@ class Meter:
         synops = np.zeros((B, len(self.fed)), np.float64)
         for i, (source, taps) in enumerate(self.taps):
             synops[:, i] = counts[source].reshape(B, -1).astype(np.float64) @ taps.ravel().astype(np.float64)
-        return Activity(spikes.astype(np.int64), synops.astype(np.int64), run * np.int64(self.mac))
+        counted = spikes.astype(np.int64), synops.astype(np.int64)
+        return Activity(*counted, run * np.int64(self.mac), np.zeros(B, np.int64))
 
     def measure_window(self, counts: dict[str, NDArray[np.float32]]) -> Activity:
         """The same of one stream's T steps together, counts (T, ...)."""
@@ -96,6 +102,7 @@ class Meter:
         return Activity(
             np.zeros((batch, len(self.layers)), np.int64),
             np.zeros((batch, len(self.fed)), np.int64),
+            np.zeros(batch, np.int64),
             np.zeros(batch, np.int64),
         )
 

@@ -24,6 +24,7 @@ from spikeline.models.graph import Graph
 from spikeline.pipeline.energy import Ran, dense_step
 from spikeline.pipeline.engines.activity import Activity, Meter
 from spikeline.pipeline.engines.state import Counts, EngineError, EngineState, States, StepResult
+from spikeline.pipeline.events import EventPacket
 
 READOUTS = ("window", "sliding", "ema")
 
@@ -33,6 +34,8 @@ class Engine(ABC):
     form window has its mean over the window, whichever of the first two is asked for."""
 
     name: str
+    takes_events = False  # whether `add` takes events as they arrive
+    cells: NDArray[np.int32] | None = None  # for `add`: (H_sensor, W_sensor), a pixel's cell or -1
 
     def __init__(self, graph: Graph, readout: str = "sliding") -> None:
         if readout not in READOUTS:
@@ -55,6 +58,20 @@ class Engine(ABC):
     def _window(self, frames: NDArray[np.uint16]) -> tuple[NDArray[np.float32], Counts]:
         """The T frames (T, 2, H, W) of one stream, from a fresh state: outputs (T, K), counts (T, ...)."""
 
+    def add(self, packet: EventPacket, start: int, stop: int, state: EngineState, stream: int = 0) -> None:
+        """Take events start .. stop of the packet, of the next step's window, before it closes.
+
+        `step(None, state)` then takes that step, with the same result to the bit as from the frame. A
+        snapshot holds no events that no step has taken yet.
+        """
+        raise EngineError(
+            f"add: engine {self.name} on this network takes whole frames; wanted step(frames, state)"
+        )
+
+    def _held(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a state of that name, set to `array`, is held as."""
+        return array
+
     def _settle(self, state: EngineState) -> None:
         """Make state.arrays what they say they are; they are about to be read or changed from outside."""
         return
@@ -73,11 +90,14 @@ class Engine(ABC):
 
     def step(
         self,
-        frames: NDArray[np.uint16],
+        frames: NDArray[np.uint16] | None,
         state: EngineState,
         run: NDArray[np.bool_] | list[bool] | None = None,
     ) -> StepResult:
-        """Advance every stream by one step; streams with run[b] False idle instead."""
+        """Advance every stream by one step; streams with run[b] False idle instead. frames None: those of the
+        events that were added."""
+        if frames is None:
+            raise EngineError(f"step: found no frames; engine {self.name} on this network takes whole ones")
         B = state.batch
         run_b = np.ones(B, bool) if run is None else np.asarray(run, bool)
         self._tumble(state)
@@ -128,13 +148,16 @@ class Engine(ABC):
             for name, own in self.graph.states.items():
                 array = state.arrays[name]
                 if streams is None:
-                    array[...] = own.idle(array)
+                    array[...] = self._held(name, own.idle(array))
                 else:
-                    array[chosen] = own.idle(array[chosen])
+                    array[chosen] = self._held(name, own.idle(array[chosen]))
             self._read(state, silent, np.zeros(state.batch, bool), chosen)
 
     def reset(self, state: EngineState, streams: list[int] | NDArray[np.int64] | None = None) -> None:
         """Back to `init_state`, in place."""
+        self._restart(state, streams)
+
+    def _restart(self, state: EngineState, streams: list[int] | NDArray[np.int64] | None = None) -> None:
         chosen = np.arange(state.batch) if streams is None else np.asarray(streams, np.int64)
         self._settle(state)
         for array in self._named(state).values():
@@ -193,7 +216,7 @@ class Engine(ABC):
             if streams is not None:
                 full = np.intersect1d(full, streams)
             if len(full):
-                self.reset(state, full)
+                self._restart(state, full)  # events that were added early belong to the step to come
 
     def _read(
         self,

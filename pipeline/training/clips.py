@@ -10,6 +10,19 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+MOST_COUNT = 255  # of a cell and slice
+
+# Where a clip's events went: events = the sum of all others.
+ACCOUNT = (
+    "events",
+    "framed",
+    "refused",  # by the source: outside the sensor, late, no polarity
+    "filtered",  # by the clean-up
+    "saturated",  # in a cell that was full
+    "unfinished",  # in the last slice, which no clock has closed
+    "beyond",  # after the part of the clip that was asked for, or after a reset of its clock
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSet:
@@ -18,6 +31,8 @@ class ClipSet:
     frames  (slices of all clips, 2, H, W) uint8, OFF first; counts above 255 are 255
     labels  (N,) int64, index into `names`    persons  (N,) int64, -1 where unknown
     flipped  the class that a left-right flip makes of each; None: a flip would make no sense
+    still    each clip is one picture, (1, channels, H, W), and every window shows it
+    accounts  (N, len(ACCOUNT)) int64, where the events of each clip went; None where nobody counted
     """
 
     about: str  # where they come from, for people
@@ -29,6 +44,8 @@ class ClipSet:
     labels: NDArray[np.int64]
     persons: NDArray[np.int64]
     flipped: tuple[int, ...] | None = None
+    still: bool = False
+    accounts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,6 +64,8 @@ class ClipSet:
 
     def per(self, dt_us: int) -> int:
         """Slices of a window of dt. Raises ValueError where dt is not a whole number of them."""
+        if self.still:
+            return 1
         per, rest = divmod(dt_us, self.slice_us)
         if rest or per == 0:
             raise ValueError(f"windows of {dt_us} us do not divide into slices of {self.slice_us} us")
@@ -54,6 +73,8 @@ class ClipSet:
 
     def sample(self, i: int, dt_us: int, steps: int, start: int = 0) -> NDArray[np.uint16]:
         """`steps` windows of dt of clip i from slice `start`, (steps, 2, H, W); zeros after its end."""
+        if self.still:
+            return np.repeat(self.clip(i).astype(np.uint16), steps, 0)
         per = self.per(dt_us)
         cut = self.clip(i)[start : start + steps * per]
         if len(cut) < steps * per:
@@ -69,7 +90,7 @@ class ClipSet:
 
     def shorter_than(self, span_us: int) -> int:
         """How many clips end before `span_us`: their samples are filled up with empty windows."""
-        return int((np.diff(self.offsets) * self.slice_us < span_us).sum())
+        return 0 if self.still else int((np.diff(self.offsets) * self.slice_us < span_us).sum())
 
     def take(self, chosen: ArrayLike) -> Self:
         """The clips of these indices, in this order, as a set of their own."""
@@ -82,6 +103,7 @@ class ClipSet:
             offsets=np.concatenate([[0], np.cumsum(lengths)]),
             labels=self.labels[rows],
             persons=self.persons[rows],
+            accounts=None if self.accounts is None else self.accounts[rows],
         )
 
 

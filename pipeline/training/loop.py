@@ -1,77 +1,36 @@
-"""Surrogate-gradient training of a simulated-gesture network, with checkpoints that resume bit for bit.
+"""Surrogate-gradient training of a network on labelled clips, with checkpoints that resume bit for bit.
 
-Every epoch draws from its own generator, seeded by (seed, epoch), and a checkpoint is written after
-each: a run stopped and resumed ends with the weights of one that was not.
+Every epoch draws from its own generators, seeded by (seed, epoch), and a checkpoint is written after each:
+on a processor a run stopped and resumed ends with the weights of one that was not.
 """
 
-import csv
-import json
+import copy
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from spikeline.models import registry
 from spikeline.models.network import Network
-from spikeline.pipeline.training.augment import Batch, batches
+from spikeline.pipeline.training.augment import batches
+from spikeline.pipeline.training.average import Average
+from spikeline.pipeline.training.build import build, count_clip
 from spikeline.pipeline.training.clips import ClipSet
+from spikeline.pipeline.training.errors import TrainingError
+from spikeline.pipeline.training.machine import Machine
+from spikeline.pipeline.training.measure import measure
+from spikeline.pipeline.training.run_folder import Epoch, RunFolder
+from spikeline.pipeline.training.schedule import Schedule, make_optimiser
 from spikeline.pipeline.training.settings import TrainConfig
+from spikeline.pipeline.training.update import update
 
-INPUT_GAIN = 0.25  # counts of some units to currents of about 1; batch norm does the rest
+RECALIBRATION = 8, 64  # batches whose statistics the averaged weights' batch norm takes, at most: between
+# epochs, and of the last one, which is published
 
-
-class TrainingError(ValueError):
-    """A run that cannot start or go on: one line naming the file or setting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What an epoch did: losses and accuracies 0..1, spikes per neuron and step, seconds taken."""
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    accuracy: float
-    skipped_accuracy: float  # with half of the windows skipped: at random, or by the gate
-    nasar: float
-    seconds: float
-
-
-def build(config: TrainConfig, classes: int, clip: float) -> Network:
-    """The network of a run; `clip` is the count above which the input saturates."""
-    W, H = config.data.grid
-    settings = {"classes": classes, "steps": config.data.steps, "grid": (H, W)} | config.network.settings
-    if "gain" not in settings:
-        settings |= {"gain": INPUT_GAIN, "clip": clip * INPUT_GAIN}
-    try:
-        network = registry.build(config.network.name, **settings)
-    except ValueError as error:
-        raise TrainingError(f"network: {error}") from error
-    if network.shapes[network.frames] != (2, H, W):
-        raise TrainingError(
-            f"network: takes frames {network.shapes[network.frames]}; data.grid gives {(2, H, W)}"
-        )
-    if network.tumbling and config.data.windows % network.steps:
-        raise TrainingError(
-            f"data.length: {config.data.windows} windows; this network starts anew after {network.steps},"
-            " wanted a multiple of it"
-        )
-    if config.gate.form:
-        network.add_frame_gate(config.gate.form, config.gate.ratio)
-    return network
-
-
-def count_clip(clips: ClipSet, dt_us: int) -> float:
-    """The 99.9th percentile of the counts of occupied cells in windows of dt, over the first clips."""
-    counts = [
-        clips.sample(i, dt_us, clips.slices(i) // clips.per(dt_us)) for i in range(min(len(clips), 240))
-    ]
-    return float(np.percentile(np.concatenate([c[c > 0] for c in counts]), 99.9))
+OnBatch = Callable[[int, int, int], None]
 
 
 def train(
@@ -81,139 +40,126 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
-    on_batch: Callable[[int, int, int], None] | None = None,
+    machine: Machine | None = None,
+    on_batch: OnBatch | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Network:
-    """Train and return the network of the last epoch. Writes config, curve and checkpoint to `folder`.
+    """Train and return the network of the last epoch, or with early_stop of the best. Writes config, curve
+    and checkpoint to `folder`.
 
     on_batch(epoch, batch, batches) and on_epoch(figures) report progress.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    network = build(
-        config, len(clips.names), config.network.clip_counts or count_clip(clips, config.data.dt_us)
-    )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
-    per_epoch = len(clips) // config.batch
-    if per_epoch == 0:
-        raise TrainingError(f"{len(clips)} clips do not fill one batch of {config.batch}")
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.rate, total_steps=config.epochs * per_epoch, pct_start=0.1
-    )
-    checkpoint = folder / "checkpoint.pt"
-    first = _restore(checkpoint, config, network, optimiser, schedule) if resume else 0
-    if not resume:
-        (folder / "config.json").write_text(json.dumps(asdict(config), indent=1))
-        (folder / "curve.csv").unlink(missing_ok=True)
+    run = _Run(config, clips, validation, machine or Machine(torch.device("cpu")))
+    files = RunFolder(folder, config)
+    first = 0
+    if resume:
+        first = run.load_state_dict(files.checkpoint(run.machine.device))
+    elif run.machine.first:
+        files.begin()
     for epoch in range(first, config.epochs):
+        if run.ends_early:
+            break
+        figures = run.epoch(epoch, on_batch)
+        if run.machine.first:
+            files.keep(figures, run.state_dict(epoch + 1))
+        if on_epoch and run.machine.first:
+            on_epoch(figures)
+    return run.result()
+
+
+class _Run:
+    """The network, and all that changes with it from batch to batch."""
+
+    def __init__(self, config: TrainConfig, clips: ClipSet, validation: ClipSet, machine: Machine) -> None:
+        self.config, self.clips, self.validation, self.machine = config, clips, validation, machine
+        self.batches = len(clips) // config.batch
+        if self.batches == 0:
+            raise TrainingError(f"{len(clips)} clips do not fill one batch of {config.batch}")
+        if config.batch % machine.processes:
+            raise TrainingError(f"batch {config.batch} does not divide among {machine.processes} processes")
+        torch.manual_seed(config.seed)
+        clip = config.network.clip_counts or count_clip(clips, config.data.dt_us)
+        self.network = build(config, len(clips.names), clip, clips.frames.shape[1]).to(machine.device)
+        self.network.train()
+        machine.share_norms(self.network)
+        self.optimiser = make_optimiser(config.optimiser, self.network.parameters())
+        self.schedule = Schedule(
+            config.schedule, config.optimiser.rate, self.optimiser, config.epochs, self.batches
+        )
+        self.average = Average(self.network, config.average) if config.average else None
+        self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0, "network": {}}
+        self.done = 0  # epochs
+
+    def epoch(self, epoch: int, on_batch: OnBatch | None) -> Epoch:
+        config, machine = self.config, self.machine
         began = time.monotonic()
-        rng = np.random.default_rng([config.seed, epoch])
-        network.train()
-        losses, right, seen = [], 0, 0
-        for k, batch in enumerate(batches(clips, config, rng)):
-            loss, hits = _update(config, network, batch, optimiser)
-            schedule.step()
-            losses.append(loss)
-            right += hits
-            seen += len(batch.labels)
-            if on_batch:
-                on_batch(epoch, k + 1, per_epoch)
-        accuracy, nasar = evaluate(network, validation, config)
+        torch.manual_seed(int(np.random.default_rng([config.seed, epoch]).integers(2**31)))
+        self.network.train()
+        loss, right, seen = 0.0, 0, 0
+        shown = batches(self.clips, config, epoch, rank=machine.rank, processes=machine.processes)
+        for k, batch in enumerate(shown):
+            each, hits = update(config, self.network, batch, self.optimiser, machine)
+            self.schedule.after_batch()
+            if self.average:
+                self.average.update(self.network)
+            loss, right, seen = loss + each, right + hits, seen + len(batch.labels)
+            if on_batch and machine.first:
+                on_batch(epoch, k + 1, self.batches)
+        total, all_right, all_seen = machine.total(loss, right, seen)
+        loss = total / (self.batches * machine.processes)
+        if not np.isfinite(loss):
+            raise TrainingError(f"epoch {epoch + 1}: the loss is {loss}; try a lower optimiser.rate")
+        self.schedule.after_epoch(loss)
+        self.done = epoch + 1
+        served = self.served()
+        found = measure(served, self.validation, config, machine)
         skipped = 0.0
         if config.skip.share or config.gate.form:
-            skipped = evaluate(network, validation, config, skip_ratio=0.5)[0]
-        figures = Epoch(
-            epoch,
-            float(np.mean(losses)),
-            right / seen,
-            accuracy,
-            skipped,
-            nasar,
-            time.monotonic() - began,
+            skipped = measure(served, self.validation, config, machine, skip_ratio=0.5).accuracy
+        if config.early_stop and found.accuracy > self.best["accuracy"]:
+            state = {name: value.clone() for name, value in served.state_dict().items()}
+            self.best = {"accuracy": found.accuracy, "epoch": epoch, "network": state}
+        seconds = time.monotonic() - began
+        return Epoch(epoch, loss, all_right / all_seen, found.accuracy, skipped, found.nasar, seconds)
+
+    @property
+    def ends_early(self) -> bool:
+        patience = self.config.early_stop
+        return bool(patience) and self.done - 1 - self.best["epoch"] >= patience
+
+    def served(self) -> Network:
+        """The network as it would be published now."""
+        if self.average is None:
+            return self.network
+        machine = self.machine
+        shown = batches(
+            self.clips, self.config, max(self.done - 1, 0), rank=machine.rank, processes=machine.processes
         )
-        _record(folder / "curve.csv", figures)
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(
-            {
-                "config": json.dumps(asdict(config)),
-                "epoch": epoch + 1,
-                "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-            },
-            partial,
-        )
-        partial.replace(checkpoint)
-        if on_epoch:
-            on_epoch(figures)
-    return network.eval()
+        most = RECALIBRATION[self.done == self.config.epochs]
+        return self.average.network(self.network, islice(shown, most), machine)
 
+    def result(self) -> Network:
+        network = copy.deepcopy(self.served()) if self.config.early_stop else self.served()
+        if self.best["network"]:
+            network.load_state_dict(self.best["network"])
+        return network.cpu().eval()
 
-def evaluate(
-    network: Network, clips: ClipSet, config: TrainConfig, *, skip_ratio: float = 0.0
-) -> tuple[float, float]:
-    """Accuracy on the clips' first T windows, and spikes per neuron and step."""
-    data = config.data
-    rng = np.random.default_rng(config.seed)
-    network.eval()
-    right, spikes, neurons = 0, 0.0, sum(int(np.prod(network.shapes[name])) for name in network.layers)
-    frames = np.stack([frame for _, frame in clips.windows(data.dt_us, data.steps)], 1)
-    with torch.inference_mode():
-        for i in range(0, len(clips), 64):
-            part = torch.from_numpy(frames[:, i : i + 64].astype(np.float32))
-            run = None
-            if skip_ratio and network.frame_gate is not None:
-                run, _ = network.choose(part, torch.full((part.shape[1],), skip_ratio))
-            elif skip_ratio:
-                run = torch.from_numpy(rng.random(part.shape[:2]) >= skip_ratio)
-            output, fired = network.over_time(part, run)
-            right += int((output.sum(0).argmax(1).numpy() == clips.labels[i : i + 64]).sum())
-            spikes += float(sum(s.sum() for s in fired.values()))
-    return right / len(clips), spikes / (neurons * data.steps * len(clips))
+    def state_dict(self, epochs: int) -> dict[str, Any]:
+        return {
+            "epoch": epochs,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "best": self.best,
+        }
 
-
-def _update(
-    config: TrainConfig, network: Network, batch: Batch, optimiser: torch.optim.Optimizer
-) -> tuple[float, int]:
-    labels = torch.from_numpy(batch.labels)
-    frames = torch.from_numpy(batch.frames.astype(np.float32))
-    run, weights = torch.from_numpy(batch.run), None
-    if network.frame_gate is not None:
-        run, weights = network.choose(frames, torch.from_numpy(batch.discard))
-    output, fired = network.over_time(frames, run, bf16=config.precision == "bf16", weights=weights)
-    last = slice(-config.data.steps, None)
-    mean = output[last].sum(0) / run[last].sum(0).clamp(min=1)[:, None]
-    if config.loss == "mse":
-        loss = F.mse_loss(mean, F.one_hot(labels, mean.shape[1]).to(mean.dtype))
-    else:
-        loss = F.cross_entropy(config.scale * mean, labels, label_smoothing=0.05)
-    total = loss
-    if config.spike_penalty:
-        total = loss + config.spike_penalty * sum(s.mean() for s in fired.values())
-    optimiser.zero_grad(set_to_none=True)
-    total.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-    optimiser.step()
-    return float(loss.detach()), int((mean.argmax(1) == labels).sum())
-
-
-def _record(path: Path, figures: Epoch) -> None:
-    row = {name: f"{getattr(figures, name):.6g}" for name in Epoch.__slots__}
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _restore(path: Path, config: TrainConfig, network: Any, optimiser: Any, schedule: Any) -> int:
-    if not path.is_file():
-        raise TrainingError(f"{path}: nothing to resume; start without --resume")
-    saved = torch.load(path, weights_only=True)
-    if saved["config"] != json.dumps(asdict(config)):
-        raise TrainingError(f"{path}: made with other settings; wanted those of its config.json")
-    network.load_state_dict(saved["network"])
-    optimiser.load_state_dict(saved["optimiser"])
-    schedule.load_state_dict(saved["schedule"])
-    return int(saved["epoch"])
+    def load_state_dict(self, state: dict[str, Any]) -> int:
+        """Returns the number of epochs that are done."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.best, self.done = state["best"], int(state["epoch"])
+        return self.done

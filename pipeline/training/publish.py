@@ -39,7 +39,7 @@ def make_package(
         graph=graph.document,
         labels=list(clips.names),
         dt_us=data.dt_us,
-        dt_range_us=(data.dt_us, data.dt_us),
+        dt_range_us=(int(data.dt_us / config.augment.stretch), int(data.dt_us * config.augment.stretch)),
         sensor=clips.sensor,
         clean_up=list(data.clean_up),
         grid=clips.grid,
@@ -47,7 +47,8 @@ def make_package(
         gate_thresholds=gate_thresholds(graph, clips, config),
         statistics=_statistics(engine.graph.layers, clips, config, engine),
         accuracy={f"validation ({validation.about})": whole.accuracy},
-        producer=f"spikeline train: {config.epochs} epochs, {len(clips)} clips of {clips.about}, seed {config.seed}",
+        producer=f"spikeline train: {config.epochs} epochs, {len(clips)} clips of {clips.about},"
+        f" seed {config.seed}",
         note=note,
     )
     return save_package(path, manifest, graph)
@@ -89,10 +90,11 @@ def _statistics(layers: list[str], clips: ClipSet, config: TrainConfig, engine: 
     for i, frames in clips.windows(data.dt_us, data.steps):
         if i >= STATISTICS_CLIPS:
             break
-        counts = frames.reshape(len(frames), 2, -1).astype(np.int64)
+        counts = frames.reshape(len(frames), frames.shape[1], -1).astype(np.int64)
         total = counts.sum((1, 2))
         rates.append(total / (data.dt_us * 1e-6))
-        shares.append(counts[:, 1].sum(1)[total > 0] / total[total > 0])
+        on = counts[:, 1] if counts.shape[1] == 2 else counts[:, 0]  # a picture has no polarity
+        shares.append(on.sum(1)[total > 0] / total[total > 0])
         occupied.append((counts.sum(1) > 0).mean(1))
         state = engine.init_state()
         spikes += [engine.step(np.ascontiguousarray(f[None]), state).activity.spikes[0] for f in frames]

@@ -14,7 +14,7 @@ import numpy as np
 
 from spikeline.models.graph import Graph, GraphDocument, Node
 from spikeline.pipeline.engines.onnx_engine import OnnxEngine
-from spikeline.pipeline.engines.sparse import kernels_conv, kernels_neuron, kernels_spikes
+from spikeline.pipeline.engines.sparse import kernels_conv, kernels_float, kernels_neuron, kernels_spikes
 from spikeline.pipeline.engines.sparse.costs import Costs
 from spikeline.pipeline.engines.sparse.dense_conv import DenseConv
 from spikeline.pipeline.engines.sparse.engine import SparseEngine
@@ -71,7 +71,7 @@ def _layer(C: int, side: int, rng: np.random.Generator) -> tuple[float, float, f
         lists = (spikes.first[0], spikes.entries[0], spikes.list[0])
         kernels_conv.conv_current(*lists, weights, starts, taps, numbers, target)
 
-    dense = DenseConv(convolution, 1.0)
+    dense = DenseConv(convolution, convolution.kernel)
 
     many = seeded_spikes(shape, rng, OFTEN)
     product = dense.run()
@@ -79,7 +79,7 @@ def _layer(C: int, side: int, rng: np.random.Generator) -> tuple[float, float, f
     def move() -> None:
         planes = dense.x.reshape(C, -1)
         kernels_spikes.expand_planes(many.entries[0], many.first[0], many.list[0], planes)
-        kernels_spikes.add_planes(product, target)
+        kernels_float.add_planes(product, target, NONE)
 
     return _ns(add) / (spikes.total[0] * C * 9), _ns(dense.run) / dense.macs, _ns(move) / dense.values
 
@@ -96,14 +96,14 @@ def seeded_spikes(shape: tuple[int, int, int], rng: np.random.Generator, density
 
 def _neuron(rng: np.random.Generator) -> float:
     C, P = 128, 1024
-    out, drive = Spikes(1, (C, 32, 32)), np.zeros(C, np.float32)
+    out, drive, found = Spikes(1, (C, 32, 32)), np.zeros((1, C), np.float32), np.zeros(3, np.int64)
     h = rng.normal(0, 0.3, C * P).astype(np.float32)
     numbers = np.array([1, 0.7, 1, 0, 1, 0], np.float32)  # nothing changes: as many spikes each time
 
     def update() -> None:
         kernels_neuron.finish_all(
-            h, np.float32(0), h, drive, numbers, True, out.values[0], out.words[0], True, out.count[0],
-            out.first[0], out.list[0], NONE, NONE_DUE, NONE_AWAKE,
+            NONE, NONE_AWAKE, np.float32(0), h, drive, numbers, True, out.values[0], out.words[0], True,
+            out.count[0], out.first[0], out.list[0], NONE_DUE, NONE_AWAKE, found,
         )  # fmt: skip
 
     return _ns(update) / (C * P)

@@ -43,6 +43,10 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             if not 0 < getattr(self, name) < 1e6:
                 raise ValueError(f"{name} must be positive and below 1e6, found {getattr(self, name)}")
 
+    def layer_us(self, adds: float, neurons: int) -> float:
+        """What a layer's step takes."""
+        return (adds * self.add + neurons * self.neuron) / 1e3
+
     def dense_pays(self, adds: float, macs: float, values: float) -> bool:
         """Whether a layer that so many adds would do is cheaper computed densely, with so many values."""
         return adds * self.add > macs * self.mac + values * self.move

@@ -17,8 +17,9 @@ from spikeline.pipeline.engines.sparse.geometry import Convolution
 class DenseConv:
     """x (1, C, H, W) float32 -> (Co, Ho Wo), on one thread, in arrays of its own."""
 
-    def __init__(self, convolution: Convolution, ratio: float) -> None:
-        kernel = (convolution.kernel * ratio).astype(np.float32)
+    def __init__(self, convolution: Convolution, weights: NDArray[Any]) -> None:
+        """weights: the kernel as it is to be, (O, I, k, k). Of whole numbers sums are exact up to 2^24."""
+        kernel = weights.astype(np.float32)
         (C, H, W), (Co, Ho, Wo) = convolution.before, convolution.after
         k, s, p = kernel.shape[-1], convolution.stride, convolution.padding
         ends = [max(0, (o - 1) * s + k - n - p) for o, n in ((Ho, H), (Wo, W))]

@@ -5,12 +5,8 @@ up to date before anyone else sees them. A network of form window, which looks a
 in ONNX Runtime.
 """
 
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,66 +14,71 @@ from spikeline.models.graph import Graph
 from spikeline.pipeline.engines.activity import Activity
 from spikeline.pipeline.engines.base import Engine
 from spikeline.pipeline.engines.sparse import kernels_spikes
+from spikeline.pipeline.engines.sparse.compiling import compiling_said
 from spikeline.pipeline.engines.sparse.costs import Costs, load_costs
 from spikeline.pipeline.engines.sparse.counts import CountsConv
 from spikeline.pipeline.engines.sparse.plan import plan
-from spikeline.pipeline.engines.sparse.spikes import Spikes
+from spikeline.pipeline.engines.sparse.spikes import Spikes, aligned
 from spikeline.pipeline.engines.sparse.stages import Rooms, Step
-from spikeline.pipeline.engines.state import Counts, EngineError, EngineState, StepResult
+from spikeline.pipeline.engines.state import Counts, EngineState, StepResult
 from spikeline.pipeline.events import EventPacket
 
 
 class SparseEngine(Engine):
-    name = "sparse"
-
-    def __init__(self, graph: Graph, readout: str = "sliding", *, costs: Costs | None = None) -> None:
-        """costs: by which paths are chosen; this machine's if not given."""
+    def __init__(
+        self,
+        graph: Graph,
+        readout: str = "sliding",
+        *,
+        costs: Costs | None = None,
+        form: str = "float32",
+        threads: int = 1,
+    ) -> None:
+        """costs: by which paths are chosen; this machine's if not given. form: of membranes, or int16.
+        threads: at most so many, for layers that are large enough; the bits are the same."""
         super().__init__(graph, readout)
+        self.name = "sparse" if form == "float32" else "sparse-int16"
         self._window_engine: Engine | None = None
+        self._counts: CountsConv | None = None  # the first layer, where it takes events
         if self.windowed:
             from spikeline.pipeline.engines.onnx_engine import OnnxEngine
 
             self._window_engine = OnnxEngine(graph, readout)
             return
-        self.plan = plan(graph, costs or load_costs())
+        self.plan = plan(graph, costs or load_costs(), form, threads)
+        self._units = {f"{n.name}.h": n.whole for n in self.plan.layers if n.whole is not None}
         self._output = graph.nodes[-1].name
         self._counts = next((stage for stage in self.plan.stages if isinstance(stage, CountsConv)), None)
-        self.cells: NDArray[np.int32] | None = None  # for `add`: (H_sensor, W_sensor), a pixel's cell or -1
         self._taps = [(source, np.ascontiguousarray(taps.ravel())) for source, taps in self.meter.taps]
         self.warm_up()
 
     def warm_up(self) -> None:
         """Run every path once, so that all is compiled, or loaded, before the first window."""
-        begun = time.monotonic()
-        cache = Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__")
-        compiled = numba.config.DISABLE_JIT or any(cache.rglob("*kernels_*.nbi"))
-        if not compiled:
-            print("spikeline: compiling the sparse engine, once for this installation", file=sys.stderr)
-        state = self.init_state()
-        frames = np.ones((1, *self.graph.document.input_shape), np.uint16)
-        for frame in (frames, np.zeros_like(frames)):
-            self.step(frame, state)
-        for stage in self.plan.stages:
-            stage.warm_up(state.extra.own[stage.name])
-        if self._counts is not None:
-            nothing = np.zeros(0, np.uint16)
-            cells = np.zeros((1, 1), np.int32)
-            own = state.extra.own[self._counts.name]
-            self._counts.add(nothing, nothing, np.zeros(0, np.uint8), 0, 0, cells, own, 0)
-        self._settle(state)
-        if not compiled:
-            print(f"spikeline: compiled in {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        with compiling_said():
+            state = self.init_state()
+            frames = np.ones((1, *self.graph.document.input_shape), np.uint16)
+            for frame in (frames, np.zeros_like(frames)):
+                self.step(frame, state)
+            for stage in self.plan.stages:
+                stage.warm_up(state.extra.own[stage.name])
+            if self._counts is not None:
+                nothing = np.zeros(0, np.uint16)
+                cells = np.zeros((1, 1), np.int32)
+                own = state.extra.own[self._counts.name]
+                self._counts.add(nothing, nothing, np.zeros(0, np.uint8), 0, 0, cells, own, 0)
+            for neurons in self.plan.layers:
+                neurons.warm_up()
+            self._settle(state)
+            self.step(frames, state)
+
+    @property
+    def takes_events(self) -> bool:  # type: ignore[override]
+        return self._counts is not None
 
     def add(self, packet: EventPacket, start: int, stop: int, state: EngineState, stream: int = 0) -> None:
-        """Take events start .. stop of the packet, of the next step's window, before it closes.
-
-        `step(None, state)` then takes that step, with the same result to the bit as from the frame. A
-        snapshot holds no events that no step has taken yet.
-        """
         if self._counts is None:
-            raise EngineError(
-                "add: this network's first layer takes whole frames; wanted step(frames, state)"
-            )
+            super().add(packet, start, stop, state, stream)
+            return
         if self.cells is None:
             _, H, W = self.graph.document.input_shape
             self.cells = np.arange(H * W, dtype=np.int32).reshape(H, W)
@@ -90,15 +91,17 @@ class SparseEngine(Engine):
         state: EngineState,
         run: NDArray[np.bool_] | list[bool] | None = None,
     ) -> StepResult:
-        """As every engine's; frames None: of the events that were added."""
-        if frames is not None:
+        if frames is not None or self._counts is None:
             return super().step(frames, state, run)
-        if self._counts is None:
-            raise EngineError("step: found no frames; this network's first layer takes whole frames")
         early = self._counts.early(self._rooms(state).own[self._counts.name])
         result = super().step(early.frame, state, run)
         early.clear()
         return result
+
+    def reset(self, state: EngineState, streams: list[int] | NDArray[np.int64] | None = None) -> None:
+        super().reset(state, streams)
+        if self._counts is not None and state.extra is not None:
+            self._counts.forget(state.extra.own[self._counts.name], streams)
 
     def init_state(self, batch: int = 1) -> EngineState:
         state = super().init_state(batch)
@@ -120,12 +123,13 @@ class SparseEngine(Engine):
             state.extra = Rooms([0] * state.batch, spikes, own)
         return state.extra
 
-    def _settle(self, state: EngineState) -> None:
+    def _settle(self, state: EngineState, streams: list[int] | None = None) -> None:
         if state.extra is not None:
             rooms: Rooms = state.extra
             for neurons in self.plan.layers:
-                for b, now in enumerate(rooms.now):
-                    neurons.settle(rooms.own[neurons.name], b, now)
+                own = rooms.own[neurons.name]
+                for b in range(state.batch) if streams is None else streams:
+                    neurons.settle(getattr(own, "membranes", own), b, rooms.now[b])
 
     def _advance(
         self, frames: NDArray[np.uint16], state: EngineState, run: NDArray[np.bool_]
@@ -133,10 +137,10 @@ class SparseEngine(Engine):
         rooms = self._rooms(state)
         streams = np.flatnonzero(run).tolist()
         if len(streams) < state.batch:
-            self._settle(state)
             idle = np.flatnonzero(~run)
+            self._settle(state, idle.tolist())
             for name, own in self.graph.states.items():
-                state.arrays[name][idle] = own.idle(state.arrays[name][idle])
+                state.arrays[name][idle] = self._held(name, own.idle(state.arrays[name][idle]))
         for b in streams:
             rooms.now[b] += 1
         step = Step(frames, state.arrays, state.steps, rooms, streams)
@@ -166,7 +170,24 @@ class SparseEngine(Engine):
                 values = step.dense[source]
                 for b, nonzero in zip(step.streams, (values != 0).sum(1), strict=True):
                     synops[b, i] = int(nonzero.ravel() @ taps)
-        return Activity(spikes, synops, run * np.int64(self.meter.mac))
+        clipped = np.zeros(batch, np.int64)
+        if self._units:
+            for neurons in self.plan.layers:
+                own = step.rooms.own[neurons.name]
+                own = getattr(own, "membranes", own)
+                for b in step.streams:
+                    clipped[b] += own.clipped[b]
+                    own.clipped[b] = 0
+        return Activity(spikes, synops, run * np.int64(self.meter.mac), clipped)
+
+    def _held(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        units = self._units.get(name)
+        if units is None:
+            return array
+        limit, worth = units.drive[3].astype(np.float32), units.worth
+        if array.ndim == 4:
+            limit, worth = limit[:, None, None], worth[:, None, None]
+        return np.clip(np.rint(array / worth), -limit, limit) * worth
 
     def _window(self, frames: NDArray[np.uint16]) -> tuple[NDArray[np.float32], Counts]:
         assert self._window_engine is not None
@@ -177,4 +198,4 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
     """The same values (B, C, H, W), in memory (B, H, W, C); others as they are."""
     if array.ndim != 4:
         return array
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return aligned(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

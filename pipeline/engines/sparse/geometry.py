@@ -37,6 +37,13 @@ class Convolution:
         k, s = self.kernel.shape[-1], self.stride
         return np.array([max(0, -(-(k - r) // s)) for r in range(s)], np.int64)
 
+    @property
+    def often(self) -> float:
+        """Of so many input pixels with spikes on, so many of the output's pixels are reached that to look at
+        each, and to make up for what it has missed, costs more than to sweep them all."""
+        _, Ho, Wo = self.after
+        return 0.5 * Ho * Wo * (self.stride / self.kernel.shape[-1]) ** 2
+
     def weights(self) -> tuple[Float, NDArray[np.int64]]:
         """All weights in a row, and where each class (row, column) begins."""
         k, s, taps = self.kernel.shape[-1], self.stride, self.taps

@@ -8,7 +8,8 @@ same bits.
 import numba
 import numpy as np
 
-from spikeline.pipeline.engines.sparse.kernels_neuron import catch_up, finish
+from spikeline.pipeline.engines.sparse.kernels_form import catch_up
+from spikeline.pipeline.engines.sparse.kernels_neuron import finish
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -70,16 +71,19 @@ def add_spikes(channels, at, stop, weights, base, block, row, rows, length, targ
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def wake(o0, o1, x0, x1, width, h, drive, numbers, now, due):
-    """Bring the pixels of these rows and columns up to date before input is added to them."""
-    C = drive.shape[0]
+    """Bring the pixels of these rows and columns up to date before input is added to them.
+
+    Returns how many membranes were clipped.
+    """
+    C = drive.shape[-1]
+    clipped = 0
     for o in range(o0, o1):
         for p in range(o * width + x0, o * width + x1):
             if due[p] != now:
                 if due[p] != now - 1:
-                    catch_up(
-                        h[p * C : p * C + C], drive, numbers[0], numbers[2], numbers[3], now - 1 - due[p]
-                    )
+                    clipped += catch_up(h[p * C : p * C + C], drive, numbers, now - 1 - due[p])
                 due[p] = now
+    return clipped
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -97,18 +101,18 @@ def reach(position, padding, stride, taps, low, high):
 def conv_layer(
     first, entries, channels, weights, starts, taps, geometry, rows,
     h, drive, numbers, lazy, now, due, awake,
-    keep, values, words, listed, count, out_first, out_channels, none, found,
+    keep, values, words, listed, count, out_first, out_channels, none, no_hit, zero, found,
 ):  # fmt: skip
     """A convolution on spikes and its neurons, in one walk over the input's rows.
 
     first, entries, channels   the input's spikes (kernels_spikes.py)
     weights, starts, taps, geometry   geometry.py; rows: output rows from .. to that are computed here
     h .. awake, keep .. out_channels   of the output (kernels_neuron.finish)
-    found (2,) int64           spikes, pixels that may fire without input
+    found (3,) int64           spikes, pixels that may fire without input, membranes clipped
     """
     H, W, _, Wo, C, size, stride, padding = geometry
     done, k = rows[0], rows[0] * Wo * C
-    spikes = wakeful = 0
+    found[:] = 0
     y_from = max(0, rows[0] * stride - padding)
     y_to = min(H, (rows[1] - 1) * stride - padding + size)
     for y in range(y_from, y_to):
@@ -122,7 +126,9 @@ def conv_layer(
                     if j0 < j1:
                         if lazy:
                             end = ox + j1 - j0
-                            wake(oy, oy + i1 - i0, max(ox, woken), end, Wo, h, drive, numbers, now, due)
+                            found[2] += wake(
+                                oy, oy + i1 - i0, max(ox, woken), end, Wo, h, drive, numbers, now, due
+                            )
                             woken = end
                         add_spikes(
                             channels, first[p], first[p] + entries[p],
@@ -130,15 +136,11 @@ def conv_layer(
                             i1 - i0, (j1 - j0) * C, h, (oy * Wo + ox) * C, Wo * C,
                         )  # fmt: skip
         while done < rows[1] and (done * stride - padding + size - 1 <= y or y == y_to - 1):
-            k, n, m = finish(
-                done * Wo, done * Wo + Wo, none, 0, np.float32(0), h, drive, numbers, lazy, now, due, awake,
-                keep, values, words, listed, count, out_first, out_channels, k,
+            k = finish(
+                done * Wo, done * Wo + Wo, none, no_hit, 0, zero, h, drive, numbers, lazy, now, due, awake,
+                keep, values, words, listed, count, out_first, out_channels, k, found,
             )  # fmt: skip
-            spikes += n
-            wakeful += m
             done += 1
-    found[0] = spikes
-    found[1] = wakeful
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -13,10 +13,11 @@ from spikeline.pipeline.engines.sparse.kernels_neuron import finish
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_cell(before, n, clip, plain, full, base, row, rows, length, sums, to, stride, rooms):
+def add_cell(before, n, clip, plain, full, base, row, rows, length, sums, hit, to, width, C, rooms):
     """Add to `sums` what the weights of a cell become more when its count goes from `before` to n.
 
-    to: (row, offset): sums has `rooms` rows of `stride` values, used in turn
+    to: (row, column) of the first output; sums has `rooms` rows of `width` pixels, used in turn, and hit a
+    byte for each pixel, which becomes 1
     """
     was, now = min(before, clip), min(n, clip)
     if was == now:
@@ -25,8 +26,10 @@ def add_cell(before, n, clip, plain, full, base, row, rows, length, sums, to, st
     was, now = np.int32(0 if gone else was), np.int32(0 if come else now)
     more = np.int32(now - was)
     for r in range(rows):
-        at = ((to[0] + r) % rooms) * stride + to[1]
-        a = sums[at : at + length]
+        pixel = ((to[0] + r) % rooms) * width + to[1]
+        for i in range(pixel, pixel + length // C):
+            hit[i] = 1
+        a = sums[pixel * C : pixel * C + length]
         b = plain[base + r * row : base + r * row + length]
         if more == 1:
             for i in range(length):
@@ -42,23 +45,32 @@ def add_cell(before, n, clip, plain, full, base, row, rows, length, sums, to, st
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def counts_layer(
-    frame, clip, taken, plain, full, starts, taps, geometry, rows, sums, scale,
+    frame, clip, taken, plain, full, starts, taps, geometry, rows, sums, hit, scale,
     h, drive, numbers, lazy, now, due, awake,
     keep, values, words, listed, count, out_first, out_channels, found,
 ):  # fmt: skip
     """A convolution on counts (Cin, H, W) and its neurons, in one walk over the frame's rows.
 
-    sums (rooms Wo C,) int32, zero before and after; scale: what one of them is worth, in float32
+    sums (rooms Wo C,) int32, hit (rooms Wo,) uint8: zero before and after; scale: what one of them is worth
     taken: the sums of all rows are there already
     Everything else as in kernels_conv.conv_layer.
     """
     H, W, _, Wo, C, size, stride, padding = geometry
     rooms = sums.shape[0] // (Wo * C)
     done, k = rows[0], rows[0] * Wo * C
-    spikes = wakeful = 0
+    found[:] = 0
     y_from = max(0, rows[0] * stride - padding)
     y_to = min(H, (rows[1] - 1) * stride - padding + size)
-    for y in range(y_from, y_to):
+    for y in range(y_from, y_to + 1):  # one more, to finish the last rows
+        while done < rows[1] and (y == y_to or done * stride - padding + size - 1 < y):
+            k = finish(
+                done * Wo, done * Wo + Wo, sums, hit, (done % rooms) * Wo, scale,
+                h, drive, numbers, lazy, now, due, awake,
+                keep, values, words, listed, count, out_first, out_channels, k, found,
+            )  # fmt: skip
+            done += 1
+        if y == y_to:
+            break
         ry, ny, i0, i1, oy = reach(y, padding, stride, taps, rows[0], rows[1])
         if i0 < i1:
             woken = 0
@@ -70,33 +82,26 @@ def counts_layer(
                         if j0 < j1:
                             if lazy:
                                 end = ox + j1 - j0
-                                wake(oy, oy + i1 - i0, max(ox, woken), end, Wo, h, drive, numbers, now, due)
+                                found[2] += wake(
+                                    oy, oy + i1 - i0, max(ox, woken), end, Wo, h, drive, numbers, now, due
+                                )
                                 woken = end
                             if not taken:
+                                base = starts[ry, rx] + ((c * ny + i0) * nx + j0) * C
                                 add_cell(
-                                    0, n, clip, plain, full,
-                                    starts[ry, rx] + ((c * ny + i0) * nx + j0) * C, nx * C,
-                                    i1 - i0, (j1 - j0) * C, sums, (oy, ox * C), Wo * C, rooms,
+                                    0, n, clip, plain, full, base, nx * C, i1 - i0, (j1 - j0) * C,
+                                    sums, hit, (oy, ox), Wo, C, rooms,
                                 )  # fmt: skip
-        while done < rows[1] and (done * stride - padding + size - 1 <= y or y == y_to - 1):
-            k, n, m = finish(
-                done * Wo, done * Wo + Wo, sums, (done % rooms) * Wo * C, scale,
-                h, drive, numbers, lazy, now, due, awake,
-                keep, values, words, listed, count, out_first, out_channels, k,
-            )  # fmt: skip
-            spikes += n
-            wakeful += m
-            done += 1
-    found[0] = spikes
-    found[1] = wakeful
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_counts(x, y, p, start, stop, cells, frame, clip, plain, full, starts, taps, geometry, sums):
+def add_counts(
+    x, y, p, start, stop, cells, frame, clip, plain, full, starts, taps, geometry, sums, hit
+):  # fmt: skip
     """Count events start .. stop in `frame` (2, H, W), and add what their weights become more to `sums`.
 
     As pipeline/kernels.py: cells (H_sensor, W_sensor) int32 has -1 where a pixel is outside; counts stop at
-    65,535. sums (Ho Wo C,) int32
+    65,535. sums (Ho Wo C,) int32, hit (Ho Wo,) uint8
     """
     _, W, Ho, Wo, C, _, stride, padding = geometry
     for i in range(start, stop):
@@ -114,5 +119,5 @@ def add_counts(x, y, p, start, stop, cells, frame, clip, plain, full, starts, ta
             add_cell(
                 before, before + 1, clip, plain, full,
                 starts[ry, rx] + ((p[i] * ny + i0) * nx + j0) * C, nx * C,
-                i1 - i0, (j1 - j0) * C, sums, (oy, ox * C), Wo * C, Ho,
+                i1 - i0, (j1 - j0) * C, sums, hit, (oy, ox), Wo, C, Ho,
             )  # fmt: skip

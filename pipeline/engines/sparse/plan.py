@@ -15,15 +15,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spikeline.models.graph import Graph, Node
+from spikeline.pipeline.engines.sparse.blocks import Threads
 from spikeline.pipeline.engines.sparse.cells import Cell, cell
 from spikeline.pipeline.engines.sparse.costs import Costs
 from spikeline.pipeline.engines.sparse.counts import CountsConv
 from spikeline.pipeline.engines.sparse.dense_stages import DenseGraph, Gate, GatedNeurons, Plain
 from spikeline.pipeline.engines.sparse.geometry import Convolution, averaged, expanded
+from spikeline.pipeline.engines.sparse.int16 import Whole, whole
 from spikeline.pipeline.engines.sparse.pools import SpikeAverage, SpikeJoin, SpikeMaxPool
-from spikeline.pipeline.engines.sparse.stages import Neurons, Stage
+from spikeline.pipeline.engines.sparse.stages import Neurons, Stage, repeated
 from spikeline.pipeline.engines.sparse.weights import Fed, SpikeConv, SpikeConvCurrent, SpikeLinear
 
+TYPICAL = 8  # events of a cell, where the input has no clip, that int16 membranes have room for
 LARGEST_VALUE = 8  # of an addition of spikes that is still kept as spikes
 
 
@@ -40,14 +43,14 @@ class Plan:
     listed: set[str] = field(default_factory=set)
 
 
-def plan(graph: Graph, costs: Costs) -> Plan:
-    """The stages of a graph of form step."""
-    return _Planner(graph, costs).plan
+def plan(graph: Graph, costs: Costs, form: str = "float32", threads: int = 1) -> Plan:
+    """The stages of a graph of form step. form: of the membranes of layers that spikes or counts feed."""
+    return _Planner(graph, costs, form, Threads(threads)).plan
 
 
 class _Planner:
-    def __init__(self, graph: Graph, costs: Costs) -> None:
-        self.graph, self.costs = graph, costs
+    def __init__(self, graph: Graph, costs: Costs, form: str, threads: Threads) -> None:
+        self.graph, self.costs, self.form, self.threads = graph, costs, form, threads
         self.plan = Plan(graph)
         self.dense = DenseGraph(graph)
         self.nodes = {node.name: node for node in graph.nodes}
@@ -139,7 +142,7 @@ class _Planner:
         if most:
             self.plan.most[name] = most
             if not self._plain(node):  # which alone can leave out one of the two
-                self._want(name, keep=True, listed=True)
+                self._want(name, keep=node.op != "pool", listed=True)
         if self._plain(node):
             stages.append(self._neurons(node))
             return
@@ -185,25 +188,48 @@ class _Planner:
         source = self.nodes[node.inputs[0]]
         if source.name not in self.absorbed:
             self._densely(node)
-            return Fed(
-                source.name, self._layer(node, own, np.zeros(self.graph.shapes[node.name][0]), lazy=False)
-            )
+            drive = own.drive(np.zeros(self.graph.shapes[node.name][0]))
+            return Fed(source.name, self._layer(node, own, drive, None))
         conv = self.nodes[source.inputs[0]] if source.op == "pool" else source
-        layer = self._layer(node, own, self.graph.tensor(conv, "bias"))
-        self.plan.layers.append(layer)
+        drive = own.drive(self.graph.tensor(conv, "bias"))
         if conv.op == "linear":
             self._want(conv.inputs[0], listed=True)
+            weight = self.graph.tensor(conv, "weight").astype(np.float64) * own.ratio
+            most = self._spikes(conv.inputs[0])
+            layer = self._layer(node, own, drive, self._whole(own, drive, weight * most, share=0.4))
+            self.plan.layers.append(layer)
             return self._linear(conv, layer)
         convolution = self._convolution(conv, source)
+        kernel = convolution.kernel.reshape(len(convolution.kernel), -1) * own.ratio
         if self._counts_fed(conv):
             attrs = self.nodes[conv.inputs[0]].attrs
-            return CountsConv(layer, convolution, attrs["gain"], attrs.get("clip"), self.costs)
+            largest = attrs.get("clip", TYPICAL * attrs["gain"])
+            layer = self._layer(node, own, drive, self._whole(own, drive, kernel * largest, share=1.0))
+            self.plan.layers.append(layer)
+            return CountsConv(layer, convolution, attrs["gain"], attrs.get("clip"), self.costs, self.threads)
         self._want(conv.inputs[0], listed=True)
-        return SpikeConv(conv.inputs[0], layer, convolution, self.costs)
+        most = self._spikes(conv.inputs[0])
+        layer = self._layer(node, own, drive, self._whole(own, drive, kernel, most=most))
+        self.plan.layers.append(layer)
+        return SpikeConv(conv.inputs[0], layer, convolution, self.costs, self.threads)
 
-    def _layer(self, node: Node, own: Cell, bias: np.ndarray, *, lazy: bool = True) -> Neurons:
-        drive = own.drive(bias)
-        return Neurons(node.name, own, drive, self.graph.shapes[node.name], lazy and own.rests(drive))
+    def _whole(
+        self, own: Cell, drive: np.ndarray, weights: np.ndarray, *, most: int = 1, share: float = 0
+    ) -> Whole | None:
+        """A layer's whole numbers where they are asked for, and where it has any."""
+        if self.form != "int16":
+            return None
+        return whole(own, drive, weights, most=most, share=share)
+
+    def _layer(self, node: Node, own: Cell, drive: np.ndarray, units: Whole | None) -> Neurons:
+        """Neurons with their numbers. Those fed by a dense current are never left alone."""
+        fed = self.nodes[node.inputs[0]].name not in self.absorbed
+        shape = self.graph.shapes[node.name]
+        if units is None:
+            lazy = not fed and own.rests(drive)
+            return Neurons(node.name, shape, repeated(drive), own.numbers, own.ratio, lazy)
+        rows = repeated(units.drive)
+        return Neurons(node.name, shape, rows, units.numbers, own.ratio, units.rests(), units)
 
     def _linear(self, node: Node, neurons: Neurons | None) -> SpikeLinear:
         weight, bias = self.graph.tensor(node, "weight"), self.graph.tensor(node, "bias")

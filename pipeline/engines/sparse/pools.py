@@ -16,6 +16,7 @@ class SpikeMaxPool(Stage):
         self.name, self.source = name, source
         sizes = (*before[1:], *after[1:], before[0], attrs["size"], attrs["stride"], attrs.get("padding", 0))
         self._geometry = np.array(sizes, np.int64)
+        self._rows = np.array([0, after[1]], np.int64)
 
     def room(self, batch: int, states: States) -> None:
         return None
@@ -24,8 +25,9 @@ class SpikeMaxPool(Stage):
         source, out = step.rooms.spikes[self.source], step.rooms.spikes[self.name]
         for b in step.streams:
             out.total[b] = source.total[b] and kernels_spikes.max_pool(
-                source.values[b], source.count[b], self._geometry, out.most == 1, out.values[b],
-                out.words[b], out.count[b], out.first[b], out.entries[b], out.list[b],
+                source.values[b], source.words[b], source.count[b], self._geometry, out.most, self._rows,
+                out.values[b], out.words[b], out.keep, out.count[b], out.first[b], out.entries[b],
+                out.list[b],
             )  # fmt: skip
 
 
@@ -46,8 +48,9 @@ class SpikeJoin(Stage):
             if y.total[b] == 0:
                 y.count[b].fill(0)
             out.total[b] = kernels_spikes.join(
-                self._kind, x.values[b], x.count[b], y.values[b], y.count[b], x.channels, out.most == 1,
-                out.values[b], out.words[b], out.count[b], out.first[b], out.entries[b], out.list[b],
+                self._kind, x.values[b], x.words[b], x.count[b], y.values[b], y.words[b], y.count[b],
+                x.channels, out.most == 1, out.values[b], out.words[b], out.count[b], out.first[b],
+                out.entries[b], out.list[b],
             )  # fmt: skip
 
 

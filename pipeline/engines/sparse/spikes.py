@@ -1,9 +1,13 @@
 """The spikes of one layer at one step, as kernels read and write them, for each of B streams."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.pipeline.engines.sparse import kernels_spikes as kernels
+
+LINE = 64  # bytes of a line of the cache
 
 
 class Spikes:
@@ -40,3 +44,12 @@ class Spikes:
         if len(self.shape) == 1:
             return out[:, 0]
         return out.reshape(len(streams), *self.shape[1:], self.channels).transpose(0, 3, 1, 2)
+
+
+def aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that begins with a line of the cache: loads of vectors that cross lines cost a fifth more."""
+    room = np.zeros(array.nbytes + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
