@@ -17,11 +17,12 @@ from torch import nn
 
 from spikeline.models.attention_settings import hidden_units
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import Weighted, paper_layer
 from spikeline.models.network import Network
 from spikeline.models.operations import GATES
 from spikeline.models.registry import register
 from spikeline.models.residual import ResNetSettings, head, network, stages, stem
+from spikeline.models.spiking_layer import paper_layer
+from spikeline.models.stateless import Weighted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ from torch import nn
 
 from spikeline.models.attention_settings import AttentionSettings
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import SpikingLayer, Vote, Weighted
 from spikeline.models.network import Network
 from spikeline.models.neurons import neuron
 from spikeline.models.registry import register
+from spikeline.models.spiking_layer import SpikingLayer
+from spikeline.models.stateless import Vote, Weighted
 
 
 @dataclass(frozen=True, kw_only=True)

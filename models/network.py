@@ -1,4 +1,4 @@
-"""A torch network: named parts, each fed by frames or by parts before it.
+"""A torch network and how it runs: named parts (wiring.py), each fed by frames or by parts before it.
 
     net = Network(grid=(32, 32), steps=60)
     x = net.add("conv1_current", Weighted.conv(2, 64, 3), net.frames)
@@ -12,99 +12,19 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.graph import FRAME_GATE, Graph, GraphDocument
-from spikeline.models.lowering import Lowering
+from spikeline.models.operations import GATES
 from spikeline.models.part import Part, detached
 from spikeline.models.recompute import again, groups
-from spikeline.models.shapes import Shape
+from spikeline.models.wiring import Wiring
 
 State = dict[str, Any]  # part -> its state, and "steps", the number of steps since the network began
 
 
-class Network(nn.Module):
-    """Parts in order; the last one gives (B, K) a step, and a sample's score is the mean over its T steps.
-
-    horizon: `endless`, or `tumbling` where everything starts anew after `steps` steps, as every network
-    with a prefix gate or a gate over the window does.
-    """
-
-    frames = "input"
-
-    def __init__(
-        self,
-        *,
-        grid: tuple[int, int],
-        steps: int,
-        gain: float = 1.0,
-        clip: float | None = None,
-        channels: int = 2,
-        horizon: str = "endless",
-    ) -> None:
-        super().__init__()
-        self.steps, self.gain, self.clip, self.horizon = steps, gain, clip, horizon
-        self.parts = nn.ModuleDict()
-        self.inputs: dict[str, tuple[str, ...]] = {}
-        self.shapes: dict[str, Shape] = {self.frames: (channels, *grid)}
-        self.frame_gate: GateLayer | None = None
-
-    def add(self, name: str, part: Part, *inputs: str) -> str:
-        """Append a part fed by these; returns its name."""
-        shape = part.shape(*(self.shapes[x] for x in inputs))
-        if min(shape) < 1:
-            raise ValueError(
-                f"{name}: a frame of {self.shapes[self.frames]} leaves {shape}; wanted a larger one"
-            )
-        self.parts[name] = part
-        self.inputs[name] = inputs
-        self.shapes[name] = shape
-        return name
-
-    def add_frame_gate(self, form: str, ratio: int = 2) -> None:
-        """Temporal attention on the frames, in a causal form, that decides which of them are run at all.
-
-        Its statistics see every frame. A frame that it keeps enters the network as it is, with weight 1.
-        """
-        sizes = {"hidden": max(1, self.steps // ratio)}
-        shape = self.shapes[self.frames]
-        self.frame_gate = GateLayer("ta", form, shape, self.steps, sizes=sizes, pools="both")
-
-    def choose(self, frames: Tensor, discard: Tensor) -> tuple[Tensor, Tensor]:
-        """Training's form of the frame gate: run (T, B), and weights (T, B), 1 and with its gradient.
-
-        discard (B,): the share of each sample's frames to skip, those with the smallest gates. The best
-        frame of a sample is always kept. Weights are straight-through: 1 forward, the gate backward.
-        """
-        assert self.frame_gate is not None
-        windows = self.scale(frames).split(self.steps if self.tumbling else len(frames))
-        gates = torch.cat([self.frame_gate.gates_over_time(window) for window in windows])
-        rank = gates.detach().argsort(0).argsort(0)
-        run = rank >= (discard * len(frames)).floor().clamp(max=len(frames) - 1)
-        return run, (gates - gates.detach()) + 1  # in this order exactly 1
-
-    def part(self, name: str) -> Part:
-        part = self.parts[name]
-        assert isinstance(part, Part)
-        return part
-
-    @property
-    def causal(self) -> bool:
-        """Whether it runs one step at a time."""
-        return not self.window_parts
-
-    @property
-    def window_parts(self) -> list[str]:
-        """The parts that need the whole window."""
-        return [name for name in self.parts if not self.part(name).causal]
-
-    @property
-    def tumbling(self) -> bool:
-        prefix = any(
-            isinstance(part, GateLayer) and part.attrs["form"] == "prefix" for part in self.modules()
-        )
-        return self.horizon == "tumbling" or prefix or not self.causal
+class Network(Wiring):
+    """Its last part gives (B, K) a step, and a sample's score is the mean over its T steps."""
 
     def init_state(self, batch: int = 1) -> State:
         like = next(self.parameters())
@@ -150,6 +70,19 @@ class Network(nn.Module):
             outputs.append(output)
         return torch.stack(outputs)
 
+    def choose(self, frames: Tensor, discard: Tensor) -> tuple[Tensor, Tensor]:
+        """Training's form of the frame gate: run (T, B), and weights (T, B), 1 and with its gradient.
+
+        discard (B,): the share of each sample's frames to skip, those with the smallest gates. The best
+        frame of a sample is always kept. Weights are straight-through: 1 forward, the gate backward.
+        """
+        assert self.frame_gate is not None
+        windows = self.scale(frames).split(self.steps if self.tumbling else len(frames))
+        gates = torch.cat([self.frame_gate.gates_over_time(window) for window in windows])
+        rank = gates.detach().argsort(0).argsort(0)
+        run = rank >= (discard * len(frames)).floor().clamp(max=len(frames) - 1)
+        return run, (gates - gates.detach()) + 1  # in this order exactly 1
+
     def over_time(
         self,
         frames: Tensor,
@@ -194,11 +127,6 @@ class Network(nn.Module):
         values = self.values(frames, run, keep=self.layers, weights=weights, state=state, **settings)
         return values[next(reversed(self.inputs))], {name: values[name] for name in self.layers}, state
 
-    @property
-    def layers(self) -> list[str]:
-        """The parts whose output is spikes, in order."""
-        return [name for name in self.parts if self.part(name).spikes]
-
     def values(
         self,
         frames: Tensor,
@@ -228,10 +156,8 @@ class Network(nn.Module):
                 xs = (y.to(xs[0].dtype),)
             return xs[0]
 
-        before, after = (
-            dict(state or {}),
-            dict[str, Any](),
-        )  # run_parts may run again when `state` has changed
+        # not `state` itself: run_parts may run again when it has changed
+        before, after = dict(state or {}), dict[str, Any]()
         for names in groups(self.inputs, self.layers) if recompute else [[name] for name in self.inputs]:
             xs = [values[x] for x in self.inputs[names[0]]]
             if recompute:
@@ -258,34 +184,9 @@ class Network(nn.Module):
             spikes.append(fired)
         return torch.cat(outputs), {name: torch.cat([s[name] for s in spikes]) for name in spikes[0]}
 
-    def lower(self) -> Graph:
-        """The graph of the network in evaluation mode (batch norm's running statistics)."""
-        into = Lowering()
-        attrs: dict[str, Any] = {"gain": float(self.gain)}
-        if self.clip is not None:
-            attrs["clip"] = float(self.clip)
-        into.node(self.frames, "input", [], attrs)
-        names = {self.frames: self.frames}
-        for name, inputs in self.inputs.items():
-            names[name] = self.part(name).lower(name, [names[x] for x in inputs], into)
-        into.node("readout", "readout", [names[name]], {"kind": "mean"})
-        gate = None
-        if self.frame_gate is not None:
-            nodes = Lowering()
-            self.frame_gate.lower(FRAME_GATE, [self.frames], nodes)
-            gate = nodes.nodes[0]
-            into.arrays |= nodes.arrays
-        form = "step" if self.causal else "window"
-        horizon = "tumbling" if self.tumbling else "endless"
-        shape = self.shapes[self.frames]
-        document = GraphDocument(form, horizon, self.steps, shape, into.nodes, gate)  # type: ignore[arg-type]
-        return Graph(document, into.arrays)
-
 
 def why_window(part: Part, name: str, steps: int) -> str:
     """One line: why a network with this part cannot predict at every step, and what can."""
-    from spikeline.models.operations import GATES
-
     assert isinstance(part, GateLayer)
     kind = part.attrs["kind"]
     forms = ", ".join(form for form in GATES[kind].forms if form != "window")

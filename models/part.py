@@ -1,4 +1,16 @@
-"""What every part of a torch network offers; models/layers.py has them."""
+"""What every part of a torch network offers: spiking_layer.py, stateless.py and gate_layer.py have them.
+
+A part takes steps x (B, ...) and is asked in three ways, which agree to the bit in evaluation mode:
+
+    step(*inputs, state) -> output, state     one step; the state goes in and out, nothing is kept inside
+    idle(state) -> state                      a skipped step: only the leak acts
+    over_time(*inputs, run=None) -> output    all steps (T, B, ...) from a zero state, layer by layer:
+                                              training's form, since batch norm takes its statistics over
+                                              batch and time; run (T, B) bool: where False the stream idles
+
+and says how it is written into the lowered graph (`lower`). A part that needs the whole window has no
+`step`, and says so (`causal`).
+"""
 
 from typing import Any
 

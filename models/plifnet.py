@@ -15,9 +15,10 @@ from torch import nn
 
 from spikeline.models.attention_settings import AttentionSettings
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import Dropout, ParametricLayer, Pool, Vote, Weighted
 from spikeline.models.network import Network
 from spikeline.models.registry import register
+from spikeline.models.spiking_layer import ParametricLayer
+from spikeline.models.stateless import Dropout, Pool, Vote, Weighted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ from typing import Any
 from torch import nn
 
 from spikeline.models.attention_settings import AttentionSettings
-from spikeline.models.layers import Dropout, Join, Pool, Weighted, paper_layer
 from spikeline.models.network import Network
 from spikeline.models.registry import register
+from spikeline.models.spiking_layer import paper_layer
+from spikeline.models.stateless import Dropout, Join, Pool, Weighted
 
 STEMS = ("conv7", "conv3", "three")
 SHORTCUTS = ("conv", "pool")
@@ -43,7 +44,7 @@ class ResNetSettings:
     stem_width: int = 64
     shortcut: str = "conv"
     dropout: float = 0.0  # before the last layer
-    neurons: str = "ms"  # whose: a key of layers.PAPERS
+    neurons: str = "ms"  # whose: a key of spiking_layer.PAPERS
     constants: dict[str, float] = field(default_factory=dict)
     norm_scale: float = 0.5  # at the start, of batch norm: the threshold (tdBN)
     branch_scale: float = 0.0  # at the start, of the batch norm that ends a residual branch

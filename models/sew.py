@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from spikeline.models.layers import Join, Pool, SpikingLayer, Weighted
 from spikeline.models.network import Network
 from spikeline.models.neurons import neuron
 from spikeline.models.registry import register
+from spikeline.models.spiking_layer import SpikingLayer
+from spikeline.models.stateless import Join, Pool, Weighted
 
 G = ("add", "and", "iand", "or")
 

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from spikeline.models.layers import Join, Pool, SpikingLayer, Weighted
 from spikeline.models.network import Network
 from spikeline.models.neurons import neuron
 from spikeline.models.operations import IDLES
 from spikeline.models.registry import register
+from spikeline.models.spiking_layer import SpikingLayer
 from spikeline.models.staa_layer import CONTEXTS, SCOPES, ScaledLayer, STAALayer, scales
+from spikeline.models.stateless import Join, Pool, Weighted
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "adaptive_mode": ("attention", "mn", "mn-shared", "no"),

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import SpikingLayer
 from spikeline.models.lowering import Lowering
 from spikeline.models.neurons import FLUSH, neuron
 from spikeline.models.operations import IDLES
-from spikeline.models.part import Part, Shape
+from spikeline.models.part import Part
+from spikeline.models.shapes import Shape
+from spikeline.models.spiking_layer import SpikingLayer
 
 CONTEXTS = ("mean", "sum")
 SCOPES = ("step", "channel")

@@ -27,9 +27,10 @@ from torch import nn
 
 from spikeline.models.attention_settings import STREAMED, hidden_units
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import Join, Pool, Weighted, paper_layer
 from spikeline.models.network import Network
 from spikeline.models.registry import register
+from spikeline.models.spiking_layer import paper_layer
+from spikeline.models.stateless import Join, Pool, Weighted
 
 SPIKE_JOINS = ("or", "add", "and", "iand")
 SCORES = {"t": "ta", "c": "ca", "s": "sa"}

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import SpikingLayer
 from spikeline.models.neurons import neuron
 from spikeline.models.registry import build, networks
+from spikeline.models.spiking_layer import SpikingLayer
 
 CASES = [(name, i) for name, entry in networks().items() for i in range(len(entry.variants))]
 IDS = [f"{name}-{i}" for name, i in CASES]

@@ -7,9 +7,9 @@ from small_networks import CASES, IDS, counts, small_network
 from torch import nn
 
 from spikeline.models import reference
-from spikeline.models.layers import SpikingLayer
 from spikeline.models.neurons import neuron
 from spikeline.models.registry import build
+from spikeline.models.spiking_layer import SpikingLayer
 from spikeline.pipeline.commands import run
 from spikeline.pipeline.engines.onnx_engine import OnnxEngine
 from spikeline.pipeline.exchange import ExchangeError

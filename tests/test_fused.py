@@ -7,9 +7,9 @@ from torch import nn
 
 from spikeline.models.fused import coefficients, spikes_over_time
 from spikeline.models.fused_norm import norm_pool
-from spikeline.models.layers import ParametricLayer, SpikingLayer
 from spikeline.models.neurons import CONSTANTS, neuron
 from spikeline.models.part import Part
+from spikeline.models.spiking_layer import ParametricLayer, SpikingLayer
 from spikeline.models.surrogate import WIDTHS
 
 T, B = 6, 3

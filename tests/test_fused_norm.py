@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spikeline.models.fused_norm import norm_pool
-from spikeline.models.layers import Weighted
+from spikeline.models.stateless import Weighted
 
 
 def norm_of(channels, dtype=torch.float64):

@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from spikeline.models.gac import GACSettings, encode
-from spikeline.models.layers import PAPERS, Weighted
 from spikeline.models.network import Network
 from spikeline.models.paper_costs import parameters
 from spikeline.models.registry import build
+from spikeline.models.spiking_layer import PAPERS
+from spikeline.models.stateless import Weighted
 
 T, B, C, H, W = 4, 2, 6, 7, 9
 SMALL = {

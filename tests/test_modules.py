@@ -6,18 +6,11 @@ import torch
 from torch import nn
 
 from spikeline.models import reference
-from spikeline.models.layers import (
-    Join,
-    ParametricLayer,
-    Pool,
-    SpikingLayer,
-    Vote,
-    Weighted,
-    paper_layer,
-)
 from spikeline.models.network import Network
 from spikeline.models.neurons import CONSTANTS, neuron
 from spikeline.models.operations import OUTPUTS
+from spikeline.models.spiking_layer import ParametricLayer, SpikingLayer, paper_layer
+from spikeline.models.stateless import Join, Pool, Vote, Weighted
 
 T, B = 5, 2
 VOLUME, VECTOR = (4, 7, 10), (12,)

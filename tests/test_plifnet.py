@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from spikeline.models.layers import ParametricLayer
 from spikeline.models.paper_costs import neurons, parameters
 from spikeline.models.registry import build
+from spikeline.models.spiking_layer import ParametricLayer
 
 SMALL = {"classes": 3, "steps": 5, "channels": 6, "layers": 2, "hidden": 10, "votes": 2, "grid": (8, 12)}
 

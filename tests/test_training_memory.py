@@ -175,7 +175,7 @@ def test_stretches_recomputed_have_equal_gradients():
 
 
 def test_a_learned_rate_starts_its_stretch_where_the_last_one_ended():
-    from spikeline.models.layers import ParametricLayer
+    from spikeline.models.spiking_layer import ParametricLayer
 
     layer = ParametricLayer(3.0, threshold=0.6).double()
     torch.manual_seed(0)

@@ -18,9 +18,7 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -38,218 +36,12 @@ parser.add_argument("--json", default="")
 options = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before anything that reads it is imported
 
-import msgspec  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from bench_contestants import Repeated, Whole, contestants  # noqa: E402
+from bench_networks import NETWORKS, calibrated  # noqa: E402
 
-from spikeline.models import evaluate  # noqa: E402
-from spikeline.models.graph import Graph, Node  # noqa: E402
-from spikeline.models.neurons import neuron  # noqa: E402
-from spikeline.models.registry import build  # noqa: E402
-from spikeline.models.torch_arithmetic import Torch  # noqa: E402
-from spikeline.pipeline.engines.onnx_builder import build as build_onnx  # noqa: E402
-from spikeline.pipeline.engines.onnx_engine import OnnxEngine  # noqa: E402
-from spikeline.pipeline.engines.sparse.engine import SparseEngine  # noqa: E402
-from spikeline.pipeline.engines.torch_engine import TorchEngine  # noqa: E402
-
-NETWORKS = {
-    "three": ("masnn3", {"attention": "no"}),
-    "three-csa": ("masnn3", {"attention": "cs"}),
-    "five": ("plifnet", {}),
-    "syna": ("syna-gesture", {"ma": "no", "ia": "no"}),
-}
-FRAMES = 8
-SETTLED = 3  # steps before a layer's density is looked at
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-
-
-def frames_of(shape, density, count=FRAMES, seed=1):
-    rng = np.random.default_rng(seed)
-    frames = np.zeros((count, 1, *shape), np.uint16)
-    events = rng.random(frames.shape) < density
-    frames[events] = rng.integers(1, 4, events.sum())
-    return frames
-
-
-def with_threshold(graph, layer, threshold):
-    def changed(node):
-        constants = node.attrs["constants"] | {"threshold": threshold}
-        return msgspec.structs.replace(node, attrs=node.attrs | {"constants": constants})
-
-    nodes = [changed(node) if node.name == layer else node for node in graph.nodes]
-    return Graph(msgspec.structs.replace(graph.document, nodes=nodes), graph.tensors)
-
-
-def calibrated(name, settings, density, seed=0):
-    """The network with thresholds at which every layer of weights sees this density, one after another."""
-    torch.manual_seed(seed)
-    graph = build(name, **settings).lower()
-    frames = frames_of(graph.document.input_shape, density)
-    users: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for source in node.inputs:
-            users.setdefault(source, []).append(node)
-    for node, _ in graph.neurons:
-        currents = currents_into(graph, node, frames)
-        target = density / 2 if users[node.name][0].op == "join" else density
-        pool = next((u for u in users[node.name] if u.op == "pool" and u.attrs["kind"] == "max"), None)
-        low, high = 1e-4, 2 * float(max(x.max() for x in currents)) + 1e-3
-        for _ in range(18):
-            middle = (low * high) ** 0.5
-            if density_at(node, currents, pool, middle) > target:
-                low = middle
-            else:
-                high = middle
-        graph = with_threshold(graph, node.name, high)
-    return graph, frames
-
-
-def currents_into(graph, node, frames):
-    """What feeds this layer of neurons, at every frame."""
-    tensors = evaluate.Tensors(graph, lambda array: torch.from_numpy(array.astype(np.float32)))
-    states = {name: torch.zeros((1, *state.shape)) for name, state in graph.states.items()}
-    currents = []
-    with torch.inference_mode():
-        for t, frame in enumerate(frames):
-            counts, at = torch.from_numpy(frame.astype(np.float32)), torch.full((1,), t)
-            values, states = evaluate.run_step(Torch(), graph, tensors, counts, states, at)
-            currents.append(values[node.inputs[0]])
-    return currents
-
-
-def density_at(node, currents, pool, threshold):
-    own = neuron(node.attrs["kind"], **node.attrs["constants"] | {"threshold": threshold})
-    h, found = torch.zeros_like(currents[0]), []
-    for x in currents:
-        u = own.integrate(h, x)
-        s = own.fires(u).float()
-        h = own.carry(u, s)
-        if pool is not None:
-            a = pool.attrs
-            s = Torch().pool(s, "max", a["size"], a["stride"], a.get("padding", 0), s.shape[1:])
-        found.append(float(s.mean()))
-    return float(np.mean(found[SETTLED:]))
-
-
-class Whole:
-    """An engine of ours as a contestant."""
-
-    def __init__(self, engine, streams=1):
-        self.engine, self.state = engine, engine.init_state(streams)
-
-    def __call__(self, frame):
-        return self.engine.step(frame, self.state)
-
-
-def quantised(graph, frames):
-    """ONNX Runtime on the network with statically quantised convolutions and linear layers (int8)."""
-    import logging
-    import tempfile
-
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    logging.disable(logging.WARNING)
-    engine = OnnxEngine(graph)
-    state = engine.init_state()
-    feeds = []
-    for frame in frames:
-        feed = {"frames": frame} | {f"state_{name}": a.copy() for name, a in state.arrays.items()}
-        feeds.append(feed)
-        engine.step(frame, state)
-
-    class Reader(CalibrationDataReader):
-        def __init__(self):
-            self.left = iter(feeds)
-
-        def get_next(self):
-            return next(self.left, None)
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, small = Path(folder) / "plain.onnx", Path(folder) / "small.onnx"
-        plain.write_bytes(build_onnx(graph, engine.meter.counted))
-        quantize_static(
-            plain,
-            small,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-            per_channel=True,
-        )
-        model = small.read_bytes()
-    return threaded(OnnxEngine, graph, model=model)
-
-
-def threaded(make, graph, **more):
-    """An ONNX engine whose session has the threads asked for; the package's own has one."""
-    import onnxruntime
-
-    plain = onnxruntime.SessionOptions
-
-    class Options(plain):
-        def __setattr__(self, name, value):
-            super().__setattr__(name, options.threads if name == "intra_op_num_threads" else value)
-
-    onnxruntime.SessionOptions = Options
-    try:
-        return make(graph, **more)
-    finally:
-        onnxruntime.SessionOptions = plain
-
-
-class Jelly:
-    """SpikingJelly's step-by-step network with the same weights: convolutions, its own LIF nodes, pools."""
-
-    def __init__(self, graph):
-        from spikingjelly.activation_based import neuron as nodes
-
-        self.graph, self.ops = graph, Torch()
-        self.tensors = evaluate.Tensors(graph, lambda array: torch.from_numpy(array.astype(np.float32)))
-        self.cells = {}
-        for node, own in graph.neurons:
-            if own.kind != "lif_sj":
-                raise ValueError(f"{own.kind} is not one of SpikingJelly's")
-            tau, threshold = 1 / own["rate"], own["threshold"]
-            self.cells[node.name] = nodes.LIFNode(
-                tau=tau, v_threshold=threshold, v_reset=own["v_reset"]
-            ).eval()
-
-    def __call__(self, frame):
-        values = {}
-        with torch.inference_mode():
-            counts = torch.from_numpy(frame.astype(np.float32))
-            for node in self.graph.nodes:
-                inputs = [values[name] for name in node.inputs]
-                if node.op == "neuron":
-                    values[node.name] = self.cells[node.name](inputs[0])
-                else:
-                    plain = (self.ops, self.graph, self.tensors, node, inputs or [counts])
-                    values[node.name] = evaluate._plain(*plain)
-        return values
-
-
-def contestants(graph, frames):
-    wanted = options.contestants.split(",")
-    made = {}
-    for name in wanted:
-        try:
-            if name == "onnx":
-                made[name] = Whole(threaded(OnnxEngine, graph))
-            elif name == "onnx-int8":
-                made[name] = Whole(quantised(graph, frames))
-            elif name == "torch":
-                made[name] = Whole(TorchEngine(graph))
-            elif name.startswith("sparse"):
-                form = "int16" if name == "sparse-int16" else "float32"
-                made[name] = Whole(SparseEngine(graph, form=form, threads=options.threads))
-            elif find_spec("spikingjelly") is None:
-                print("  spikingjelly is not installed: left out", file=sys.stderr)
-            else:
-                made[name] = Jelly(graph)
-        except Exception as error:  # another's tool that cannot run this network is named, not hidden
-            print(f"  {name} left out: {type(error).__name__}: {str(error)[:120]}", file=sys.stderr)
-    return made
 
 
 def timed(made, frames):
@@ -334,7 +126,7 @@ def main():
     facts = {"machine": machine(), "seed": 0, "results": []}
     print(json.dumps(facts["machine"]))
     for network, density, graph, frames in cases():
-        made = contestants(graph, frames)
+        made = contestants(graph, frames, options.contestants.split(","), options.threads)
         times = timed(made, frames)
         clock = 0 if options.threads > 1 else 1  # CPU time of two threads adds up
         middles = {name: float(np.median(found[clock])) for name, found in times.items()}
@@ -360,7 +152,7 @@ def main():
         if options.streams and "sparse" in made:
             engine = made["sparse"].engine
             many = Whole(engine, options.streams)
-            batch = timed({"one": made["sparse"], "many": _Repeated(many, options.streams)}, frames)
+            batch = timed({"one": made["sparse"], "many": Repeated(many, options.streams)}, frames)
             one, all_ = (float(np.median(batch[k][1])) for k in ("one", "many"))
             row["batch"] = {"streams": options.streams, "factor": one * options.streams / all_}
             factor = row["batch"]["factor"]
@@ -368,17 +160,6 @@ def main():
         facts["results"].append(row)
     if options.json:
         Path(options.json).write_text(json.dumps(facts, indent=1))
-
-
-class _Repeated:
-    """The frame in each stream, turned another way in every second one."""
-
-    def __init__(self, step, streams):
-        self.step, self.streams = step, streams
-
-    def __call__(self, frame):
-        frames = [frame[0] if b % 2 == 0 else frame[0, :, ::-1] for b in range(self.streams)]
-        return self.step(np.ascontiguousarray(np.stack(frames)))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from golden.vector import Results, Vector, empty, in_every_form, mlp, swap, weig
 from spikeline.models.gac import GACSettings, encode
 from spikeline.models.gate_layer import GateLayer
 from spikeline.models.gate_scores import unit_score
-from spikeline.models.layers import SpikingLayer, Weighted
 from spikeline.models.neurons import neuron
 from spikeline.models.residual import ms_block
+from spikeline.models.spiking_layer import SpikingLayer
+from spikeline.models.stateless import Weighted
 
 
 def _sizes(v: Vector, prefix: str = "") -> dict[str, int]:

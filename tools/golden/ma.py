@@ -7,8 +7,8 @@ from golden.gates import all_multiplied, attention_of, gated, multiplied
 from golden.neuron_runs import both
 from golden.vector import Results, Vector, in_every_form, swap
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import SpikingLayer
 from spikeline.models.neurons import neuron
+from spikeline.models.spiking_layer import SpikingLayer
 
 
 def attention(v: Vector) -> Results:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from golden.vector import Results, Vector
-from spikeline.models.layers import SpikingLayer
+from spikeline.models.spiking_layer import SpikingLayer
 
 
 def run(

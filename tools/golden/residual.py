@@ -3,10 +3,10 @@
 from golden.gates import attention_of, gate_names
 from golden.neuron_runs import both
 from golden.vector import Results, Vector, empty, in_every_form, weighted
-from spikeline.models.layers import SpikingLayer
 from spikeline.models.neurons import neuron
 from spikeline.models.residual import ResNetSettings, ms_block
 from spikeline.models.sew import sew_block
+from spikeline.models.spiking_layer import SpikingLayer
 
 
 def block(v: Vector) -> Results:

@@ -8,8 +8,8 @@ from golden.gates import attention_of, gated
 from golden.neuron_runs import both
 from golden.vector import MismatchError, Results, Vector, in_every_form, mlp
 from spikeline.models.gate_layer import GateLayer
-from spikeline.models.layers import ParametricLayer, SpikingLayer
 from spikeline.models.neurons import neuron
+from spikeline.models.spiking_layer import ParametricLayer, SpikingLayer
 from spikeline.models.surrogate import WIDTHS, spike
 
 
