@@ -41,6 +41,7 @@ class Evaluation:
     layer_synops: dict[str, float]  # per step, of each layer that spikes feed
     layer_mac: dict[str, int]  # per step that is run, of each layer that real values feed
     ran: Ran  # per step, idle ones too
+    clipped: int  # membranes, in all steps of all samples, by an engine of whole numbers
     joules: float | None = None  # of all samples, as the processor's meter read them
 
     @property
@@ -120,6 +121,7 @@ class Evaluation:
             "synops_per_layer": self.layer_synops,
             "mac_per_layer": self.layer_mac,
             "ran_per_step": asdict(self.ran),
+            "clipped": self.clipped,
             "energy_paper_uj": self.energy_uj,
             "energy_ran_uj": self.energy_ran_uj,
             "energy_measured_uj": self.energy_measured_uj,
@@ -150,7 +152,7 @@ def evaluate(
     rng, order = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     spikes, at = np.zeros(len(graph.layers)), np.zeros(graph.steps)
     synops = np.zeros(len(engine.meter.fed))
-    mac = run_steps = count = 0
+    mac = run_steps = count = clipped = 0
     labels: list[int] = []
     scores_at: list[NDArray[np.float32]] = []  # of each sample after each step, (T, K)
     pending = iter(samples)
@@ -178,6 +180,7 @@ def evaluate(
             at[t] += result.activity.spikes.sum()
             synops += result.activity.layer_synops.sum(0)
             mac += int(result.activity.mac.sum())
+            clipped += int(result.activity.clipped.sum())
             run_steps += int(run.sum())
         used = meter.joules()
         joules = None if joules is None or used is None else joules + used
@@ -213,6 +216,7 @@ def evaluate(
             mac / count,
             float(synops.sum()) / count,
         ),
+        clipped,
         joules,
     )
 

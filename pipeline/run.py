@@ -14,25 +14,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeline.models.graph import Graph
 from spikeline.pipeline.accounts import Accounts, Digests, Skipped
 from spikeline.pipeline.binning import Binner, pixel_map
 from spikeline.pipeline.clean_up import CleanUp
 from spikeline.pipeline.clean_up_settings import chosen
 from spikeline.pipeline.decision import UNDECIDED, Decision, DecisionConfig, Segment
-from spikeline.pipeline.engines import Engine, open_engine
 from spikeline.pipeline.events import EventPacket, Sensor, clock_mark
-from spikeline.pipeline.gate import FrameGate, GateError, threshold_for
 from spikeline.pipeline.kernels import add_events, first_at_or_after
 from spikeline.pipeline.latency import LatencyBook, Stamps
 from spikeline.pipeline.package import Package
+from spikeline.pipeline.run_settings import PipelineError, RunConfig, check_early, frame_gate, served_engine
 from spikeline.pipeline.slicing import SliceConfig, Slicer, Window
 
+__all__ = ["Pipeline", "PipelineError", "RunConfig", "SkipRule", "Timing", "WindowResult"]
+
 SkipRule = Callable[[Window, NDArray[np.uint16]], Skipped | None]
-
-
-class PipelineError(ValueError):
-    """Settings that do not go together: one line naming what was found and wanted."""
 
 
 class Timing(NamedTuple):
@@ -75,23 +71,6 @@ class WindowResult:
     timing: Timing
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """How a package is served. Empty or None means: as the package says."""
-
-    engine: str = "auto"
-    fit: str = ""
-    readout: str = ""
-    threshold: float | None = None
-    hold_us: int | None = None
-    hop_us: int = 0
-    gate: float = 0.0  # the share of windows that the model's frame gate is to skip, on its training data
-    gate_threshold: float | None = None  # or its threshold itself
-    threads: int = 1  # of the sparse engine, in layers that are large enough
-    early: bool = False  # give events to the network's first layer as they arrive, not all at once
-    clean: str = ""  # "A,B" clean-up instead of the model's, "+A,B" before it, "none"
-
-
 class Pipeline:
     """One stream through one network. `run(source)` yields a result per window."""
 
@@ -116,9 +95,7 @@ class Pipeline:
         pixels = pixel_map(self.clean_up.sensor, manifest.sensor, manifest.grid, config.fit or manifest.fit)
         graph = package.graph if pixels.gain == 1 else package.graph.with_input(gain=pixels.gain)
         readout = config.readout or manifest.readout
-        self.engine: Engine = open_engine(
-            config.engine, graph, readout, spikes=package.spikes, threads=config.threads
-        )
+        self.engine = served_engine(package, graph, readout, config)
         threshold = manifest.threshold if config.threshold is None else config.threshold
         hold_us = manifest.hold_us if config.hold_us is None else config.hold_us
         try:
@@ -135,13 +112,13 @@ class Pipeline:
         self._skip = skip
         self._early = config.early
         self.clipped = 0  # membranes that int16 had to keep within its range; see engines/sparse/int16.py
-        self.gate = _frame_gate(package, graph, config)
+        self.gate = frame_gate(package, graph, config)
         self._zero_rule = manifest.skip is not None and manifest.skip.rule == "zero"
         self._zeros = np.zeros_like(self.binner.frame)
-        self._warm_up()
         if config.early:
-            self._check_early(slices)
+            check_early(self.engine, config, skips=self.skips, overlap=slices.hops > 1)
             self.engine.cells = pixels.cells
+        self._warm_up()
         self.pending = 0  # events in slices that no closed window has counted yet
         self.stamps = Stamps()
         self.latency: LatencyBook | None = None  # set by who measures it
@@ -157,19 +134,6 @@ class Pipeline:
         state = self.engine.init_state()
         for _ in range(self.engine.graph.steps if self.engine.windowed else 1):
             self.engine.step(self._zeros, state)
-
-    def _check_early(self, slices: SliceConfig) -> None:
-        """Events may go to the network before their window closes where it will be run on just these."""
-        found = ""
-        if not self.engine.takes_events:
-            found = f"engine {self.engine.name} on a network that takes whole frames"
-        elif self.skips:
-            found = "windows that may be skipped"
-        elif slices.hops > 1:
-            found = f"windows that overlap, hop_us {slices.hop}"
-        if found:
-            wanted = "the sparse engine, every window run, none overlapping"
-            raise PipelineError(f"early: found {found}; wanted {wanted}")
 
     @property
     def skips(self) -> bool:
@@ -282,20 +246,3 @@ class Pipeline:
         )
         self.pending = 0
         return outcome
-
-
-def _frame_gate(package: Package, graph: Graph, config: RunConfig) -> FrameGate | None:
-    """The gate of the graph as it is served, counts scaled to this sensor, at the ratio or threshold asked
-    for; None where nothing is to be skipped."""
-    if config.gate == 0 and config.gate_threshold is None:
-        return None
-    manifest = package.manifest
-    if manifest.skip is None:
-        raise PipelineError(f"model {manifest.name} was not trained with skipped windows: serve every window")
-    try:
-        threshold = config.gate_threshold
-        if threshold is None:
-            threshold = threshold_for(manifest.gate_thresholds, config.gate)
-        return FrameGate(graph, threshold)
-    except GateError as error:
-        raise PipelineError(f"model {manifest.name}: {error}") from error

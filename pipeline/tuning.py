@@ -36,6 +36,7 @@ class Stream:
     track: Track
     truth: list[Performance]
     damaged: bool = False  # a recording of which a part could not be read
+    clipped: int = 0  # membranes, by an engine of whole numbers
 
 
 class Setting(NamedTuple):

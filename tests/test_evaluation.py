@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spikeline.pipeline.binning import Binner, pixel_map
 from spikeline.pipeline.clean_up import CleanUp
 from spikeline.pipeline.clean_up_settings import parse
-from spikeline.pipeline.engines import open_engine
+from spikeline.pipeline.engines import INT16, open_engine
 from spikeline.pipeline.evaluation import evaluate
 from spikeline.pipeline.events import Sensor
 from spikeline.pipeline.protocols import PROTOCOLS, UNDECIDED, decide, stretches, ten_starts, ten_stretches
@@ -105,6 +105,19 @@ def test_a_skip_ratio_is_the_share_that_was_left_out():
     result = evaluate(open_engine("onnx", graph, "window"), samples, skip_ratio=0.5)
     assert result.skip_ratio == 1 - result.processed and 0.3 < result.skip_ratio < 0.7
     assert evaluate(open_engine("onnx", graph, "window"), samples).skip_ratio == 0
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_clipped_membranes_of_every_step_are_counted(seed):
+    graph = small_graph(seed)
+    engine, samples = open_engine(INT16, graph, "window"), samples_of(3, 37, graph)
+    found = 0
+    for frames, _ in samples:
+        state = engine.init_state()
+        found += sum(int(engine.step(f[None], state).activity.clipped[0]) for f in frames)
+    result = evaluate(engine, samples)
+    assert result.clipped == found > 0 and result.as_dict(["a", "b", "c"])["clipped"] == found
+    assert evaluate(open_engine("onnx", graph, "window"), samples).clipped == 0
 
 
 def test_a_reset_at_each_step_leaves_the_mean_of_single_steps():

@@ -6,11 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from spikeline.drivers import open_source
 from spikeline.drivers.recording import write_npz
 from spikeline.pipeline.commands import run
 from spikeline.pipeline.commands.evaluate_streams import simulated_streams
+from spikeline.pipeline.engines import INT16
 from spikeline.pipeline.events import EventPacket, Sensor
 from spikeline.pipeline.package import load_package, save_package
+from spikeline.pipeline.run import Pipeline, RunConfig
 
 from helpers import small_graph, small_manifest
 
@@ -209,6 +212,38 @@ def test_the_page_has_the_command_the_digest_and_both_parts(folder, capsys, tmp_
         for row, after in pairwise(rows):
             assert row.count("|") == after.count("|") or "---" not in after
         assert "## Streams" in text or "## Clips" in text
+
+
+def test_clipped_membranes_are_said_of_the_engine_that_clips_and_of_no_other(folder, capsys):
+    """Beside every figure that they may have changed: streams, tuning, clips, controls, the other model."""
+    with open_source(folder / "stream.npz") as source:
+        package = load_package(folder / "small.safetensors")
+        pipeline = Pipeline(package, source.sensor, RunConfig(engine=INT16))
+        assert sum(1 for _ in pipeline.run(source)) == 600
+    streams = (*recorded(folder), "--tune", folder / "clipped.safetensors", "--most-false", "1e9")
+    clips = ("--data", f"npz:{folder / 'clips.npz'}", "--reset-each-step")
+    clips += ("--against", folder / "small.safetensors")
+    facts = figures(capsys, folder, *streams, "--engine", INT16)
+    assert facts["continuous"]["clipped"] == facts["tuned"]["clipped"] == pipeline.clipped > 0
+    assert facts["continuous"]["engine"] == facts["tuned"]["engine"] == INT16
+    _, out, _ = call(capsys, folder, *streams, "--engine", INT16)
+    assert f"  clipped: {pipeline.clipped:,} membranes by {INT16}\n" in out
+    each = f"{pipeline.clipped / 600:.3g} a step"
+    assert f"  clipped            {pipeline.clipped:,} membranes by {INT16}, {each}\n" in out
+
+    found = figures(capsys, folder, *clips, "--engine", INT16)["clips"]
+    assert found["clipped"] == found["against_clipped"] > 0
+    assert 0 < found["controls"]["reset"]["clipped"] < found["clipped"]  # nothing is carried over
+    _, out, _ = call(capsys, folder, *clips, "--engine", INT16)
+    each = f"{found['clipped'] / (12 * 4):.3g} a step"
+    assert f"clipped            {found['clipped']:,} membranes by {INT16}, {each}\n" in out
+    assert f"; clipped {found['controls']['reset']['clipped']:,} membranes by {INT16}\n" in out
+    assert f"; in that one clipped {found['against_clipped']:,} membranes by {INT16}\n" in out
+
+    for argv in (streams, clips):
+        facts = figures(capsys, folder, *argv, "--engine", "onnx")
+        assert (facts.get("clips") or facts["continuous"])["clipped"] == 0
+        assert "clipped" not in call(capsys, folder, *argv, "--engine", "onnx")[1].replace("clipped.safe", "")
 
 
 def test_what_cannot_be_judged_is_refused_in_one_line(folder, capsys):

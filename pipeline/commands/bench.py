@@ -12,7 +12,7 @@ import typer
 
 from spikeline.drivers import keeps_time
 from spikeline.pipeline.commands.live import endless, latency_table
-from spikeline.pipeline.commands.options import EngineName, Json, Model
+from spikeline.pipeline.commands.options import Early, EngineName, Json, Model, Threads
 from spikeline.pipeline.commands.session import DEFAULT_MODEL, open_pipeline
 from spikeline.pipeline.commands.stopping import stopping
 from spikeline.pipeline.config import ConfigError
@@ -27,6 +27,8 @@ def bench(
     source: Annotated[str, typer.Argument(help="Any source.")] = "sim:gesture?seed=1",
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
+    threads: Threads = 1,
+    early: Early = False,
     fit: Annotated[str, typer.Option(help="For another sensor.", show_default="the model's")] = "",
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 10.0,
     delay: Annotated[
@@ -49,7 +51,7 @@ def bench(
     session = open_pipeline(
         endless(source),
         model,
-        config=RunConfig(engine=engine, fit=fit),
+        config=RunConfig(engine=engine, fit=fit, threads=threads, early=early),
         publish="tcp://127.0.0.1:*",
         live=True,
         delay_s=_delay(delay),

@@ -12,11 +12,13 @@ from spikeline.pipeline.commands.evaluate_lines import clip_lines, stream_lines,
 from spikeline.pipeline.commands.evaluate_report import about, page, typed
 from spikeline.pipeline.commands.evaluate_streams import streams_part, tune_part
 from spikeline.pipeline.commands.options import (
+    Early,
     EngineName,
     HoldMs,
     Json,
     Model,
     SensorSize,
+    Threads,
     Threshold,
     hold_us,
     sensor_of,
@@ -30,6 +32,8 @@ def evaluate(
     context: typer.Context,
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
+    threads: Threads = 1,
+    early: Early = False,
     data: Annotated[
         str,
         typer.Option(
@@ -86,7 +90,9 @@ def evaluate(
         ),
     ] = "",
     cache: Annotated[Path, typer.Option(help="Where frames are kept.")] = Path("runs/cache"),
-    workers: Annotated[int, typer.Option(min=0, help="Streams run at a time; 0 is one per core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Streams run at a time; 0 is one for each --threads cores.")
+    ] = 0,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write a page with tables here.", show_default=False)
     ] = None,
@@ -104,6 +110,8 @@ def evaluate(
     package = load_package(model)
     asked = Asked(
         engine=engine,
+        threads=threads,
+        early=early,
         data=data,
         truth=truth,
         sensor=sensor_of(sensor),

@@ -18,6 +18,8 @@ class Asked:
     """What the command line asks for, checked."""
 
     engine: str
+    threads: int
+    early: bool
     data: str
     truth: Path | None
     sensor: Sensor | None
@@ -68,6 +70,8 @@ def parts(asked: Asked, package: Package, continuous: bool | None, tune: bool) -
         raise ConfigError(
             f"model {manifest.name}: its labels are not those of sim:gesture; wanted --data with theirs"
         )
+    if asked.early and not (streams or tune):
+        raise ConfigError("--early: found clips alone, which are whole frames; wanted streams (--continuous)")
     return streams, not streams or (continuous is None and not asked.data)
 
 

@@ -11,13 +11,15 @@ from spikeline.pipeline.binning import Binner, pixel_map
 from spikeline.pipeline.clean_up import CleanUp
 from spikeline.pipeline.clean_up_settings import chosen
 from spikeline.pipeline.commands.evaluate_asked import Asked
+from spikeline.pipeline.commands.options import say
 from spikeline.pipeline.commands.progress import clips_progress
 from spikeline.pipeline.config import ConfigError
-from spikeline.pipeline.engines import open_engine
+from spikeline.pipeline.engines import Engine
 from spikeline.pipeline.evaluation import Evaluation, Sample, evaluate
 from spikeline.pipeline.gate import threshold_for
 from spikeline.pipeline.package import Package, load_package
 from spikeline.pipeline.protocols import PROTOCOLS, ten_stretches
+from spikeline.pipeline.run_settings import RunConfig, served_engine
 from spikeline.pipeline.training.clips import ClipSet
 from spikeline.pipeline.training.data import CutConfig, load_set
 from spikeline.pipeline.training.dataset import DataSet
@@ -135,7 +137,9 @@ def _agree(data: DataSet, package: Package) -> list[int]:
 def clips_part(asked: Asked, package: Package) -> dict[str, Any]:
     """The figures per clip of a model, and on what they were measured."""
     clips, manifest = Clips(asked, package), package.manifest
-    runner = open_engine(asked.engine, package.graph, "window", spikes=package.spikes)
+    runner = _engine(asked, package, asked.threads)
+    if asked.early:
+        say("--early is of streams: clips are whole frames")
     threshold = threshold_for(manifest.gate_thresholds, asked.gate) if asked.gate else None
 
     def measured(**changes: Any) -> Evaluation:
@@ -159,17 +163,24 @@ def clips_part(asked: Asked, package: Package) -> dict[str, Any]:
         if wanted
     }
     if asked.against:
-        facts |= {"against": asked.against, "r_ee": _gain(asked, clips, result)}
+        facts |= _against(asked, clips, result)
     return facts
 
 
-def _gain(asked: Asked, clips: Clips, result: Evaluation) -> float:
-    """MA-SNN's r_EE: the paper energy of a sample in another network over that in this one."""
+def _against(asked: Asked, clips: Clips, result: Evaluation) -> dict[str, Any]:
+    """MA-SNN's r_EE: the paper energy of a sample in another network over that in this one. One thread: the
+    other network may have no use for more, and its figures are the same."""
     other = load_package(asked.against)
-    runner = open_engine(asked.engine, other.graph, "window", spikes=other.spikes)
-    return evaluate(runner, clips.samples(other), protocol=clips.protocol).energy_uj / result.energy_uj
+    found = evaluate(_engine(asked, other, threads=1), clips.samples(other), protocol=clips.protocol)
+    r_ee = found.energy_uj / result.energy_uj
+    return {"against": asked.against, "r_ee": r_ee, "against_clipped": found.clipped}
+
+
+def _engine(asked: Asked, package: Package, threads: int) -> Engine:
+    return served_engine(package, package.graph, "window", RunConfig(engine=asked.engine, threads=threads))
 
 
 def _brief(result: Evaluation, labels: list[str]) -> dict[str, Any]:
     facts = result.as_dict(labels)
-    return {name: facts[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "accuracy_at")}
+    names = ("accuracy", "accuracy_low", "accuracy_high", "accuracy_at", "clipped")
+    return {name: facts[name] for name in names}

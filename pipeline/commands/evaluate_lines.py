@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from spikeline.pipeline.engines import INT16
+
 
 def tuned_lines(facts: Mapping[str, Any]) -> list[str]:
     """What was chosen, and what other limits would have given."""
@@ -10,6 +12,7 @@ def tuned_lines(facts: Mapping[str, Any]) -> list[str]:
         f"tuned: threshold {facts['threshold']:g}, hold {facts['hold_us'] / 1e3:g} ms, segment F1"
         f" {facts['f1_macro']:.3f} with {facts['false_per_hour']:.1f} false activations per hour (at most"
         f" {facts['most_false_per_hour']:g}) on {facts['data']}; written to {facts['written']}",
+        *(f"  clipped: {text}" for text in clipped(facts["engine"], facts["clipped"])),
         "  best F1 for a limit of false activations per hour:",
     ]
     return lines + [
@@ -61,7 +64,15 @@ def stream_lines(facts: dict[str, Any]) -> list[str]:
         f" {facts['power_paper_uw']:,.1f} uW by the papers' arithmetic;"
         f" {facts['skip_ratio']:.0%} of the windows skipped"
     )
-    return lines
+    found = clipped(facts["engine"], facts["clipped"], facts["windows"])
+    return lines + [f"  clipped            {text}" for text in found]
+
+
+def clipped(engine: str, count: int, steps: int = 0) -> list[str]:
+    """How many membranes did not fit, and in one of so many steps; nothing of an engine that has room."""
+    if engine != INT16:
+        return []
+    return [f"{count:,} membranes by {engine}" + (f", {count / steps:.3g} a step" if steps else "")]
 
 
 def rate_text(rate: dict[str, Any]) -> str:
@@ -104,6 +115,9 @@ def clip_lines(facts: Mapping[str, Any]) -> list[str]:
         f"MAC per step       {facts['mac_per_step']:,.0f}, of one that is run"
         f" {_per_layer(facts['mac_per_layer'])}",
     ]
+    steps = facts["samples"] * facts["stretches"] * facts["steps"]
+    found = clipped(facts["engine"], facts["clipped"], steps)
+    lines += [f"clipped            {text}" for text in found]
     return lines + energy_lines(facts)
 
 
@@ -113,6 +127,7 @@ def control_lines(facts: Mapping[str, Any]) -> list[str]:
     return [
         f"control            right on {found['accuracy']:.1%} (95 % interval {found['accuracy_low']:.1%} to"
         f" {found['accuracy_high']:.1%}) with {said[name]}"
+        + "".join(f"; clipped {text}" for text in clipped(facts["engine"], found["clipped"]))
         for name, found in facts["controls"].items()
     ]
 
@@ -134,6 +149,9 @@ def energy_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"r_EE               {facts['r_ee']:.2f}: energy of {facts['against']} over this model's"
             " (paper arithmetic)"
+            + "".join(
+                f"; in that one clipped {text}" for text in clipped(facts["engine"], facts["against_clipped"])
+            )
         )
     return lines
 

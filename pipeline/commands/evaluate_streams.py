@@ -53,7 +53,7 @@ def run_streams(
     progress: Progress | None = None,
 ) -> list[Stream]:
     """Each stream once through the network, on all cores; in the order of the URIs."""
-    workers = min(workers or os.cpu_count() or 1, len(uris))
+    workers = at_a_time(len(uris), workers, config.threads)
     job = (str(package.path), config, truth, sensor)
     if workers <= 1:
         done = []
@@ -75,6 +75,11 @@ def run_streams(
     return [future.result() for future in jobs]
 
 
+def at_a_time(streams: int, workers: int, threads: int) -> int:
+    """How many streams are run at once: so many workers, or as many as have a core for each thread."""
+    return min(workers or max(1, (os.cpu_count() or 1) // threads), streams)
+
+
 def run_stream(uri: str, model: str, config: RunConfig, truth: Path | None, sensor: Sensor | None) -> Stream:
     """One stream through the pipeline that `live` and `replay` use. Its truth is the file's, or its own."""
     with open_pipeline(uri, model, config=config, sensor=sensor) as session:
@@ -87,7 +92,8 @@ def run_stream(uri: str, model: str, config: RunConfig, truth: Path | None, sens
     if truth is None:
         names = getattr(session.source, "labels", GESTURES)
         rows = performances(session.source.truth, names, labels, uri)  # type: ignore[attr-defined]
-    return Stream(uri, session.pipeline.engine.name, followed, rows, damaged)
+    pipeline = session.pipeline
+    return Stream(uri, pipeline.engine.name, followed, rows, damaged, pipeline.clipped)
 
 
 def activity(streams: Sequence[Stream]) -> dict[str, Any]:
@@ -105,6 +111,11 @@ def activity(streams: Sequence[Stream]) -> dict[str, Any]:
     }
 
 
+def engine_facts(streams: Sequence[Stream]) -> dict[str, Any]:
+    """Which engine ran them, and how many membranes one of whole numbers clipped in all of them."""
+    return {"engine": streams[0].engine, "clipped": sum(s.clipped for s in streams)}
+
+
 def streams_part(asked: Asked, package: Package) -> dict[str, Any]:
     """The continuous figures of a model, and on what they were measured."""
     streams, data = _run(asked, package, asked.split)
@@ -113,7 +124,7 @@ def streams_part(asked: Asked, package: Package) -> dict[str, Any]:
     config = decision(asked, package)
     return {
         "data": data,
-        "engine": streams[0].engine,
+        **engine_facts(streams),
         "damaged_streams": sum(s.damaged for s in streams),
         "threshold": config.threshold,
         "hold_us": config.hold_us,
@@ -138,7 +149,7 @@ def _run(asked: Asked, package: Package, split: str) -> tuple[list[Stream], str]
         uris, data = [base], base if asked.truth is None else f"{base} with {asked.truth}"
     if asked.skip_ratio:
         say("--skip-ratio is of clips: streams are served whole, or skipped by --gate")
-    config = RunConfig(engine=asked.engine, gate=asked.gate)
+    config = RunConfig(engine=asked.engine, gate=asked.gate, threads=asked.threads, early=asked.early)
     with clips_progress("running streams") as progress:
         done = run_streams(
             uris,
@@ -167,6 +178,7 @@ def tune_part(
     assert record is not None
     facts = {
         "written": str(path),
+        **engine_facts(streams),
         **asdict(chosen.config),
         **msgspec.structs.asdict(record),
         "frontier": [

@@ -8,6 +8,7 @@ from spikeline.drivers import base_of, keeps_time
 from spikeline.pipeline.clean_up_settings import departure
 from spikeline.pipeline.commands.options import (
     Clean,
+    Early,
     EngineName,
     Gate,
     HoldMs,
@@ -15,6 +16,7 @@ from spikeline.pipeline.commands.options import (
     Model,
     Record,
     SensorSize,
+    Threads,
     Threshold,
     hold_us,
     say,
@@ -33,6 +35,8 @@ def live(
     ],
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
+    threads: Threads = 1,
+    early: Early = False,
     fit: Annotated[
         str, typer.Option(help="For another sensor: refuse, crop, pad or scale.", show_default="the model's")
     ] = "",
@@ -60,7 +64,14 @@ def live(
         endless(source),
         model,
         config=RunConfig(
-            engine=engine, fit=fit, threshold=threshold, hold_us=hold_us(hold_ms), clean=clean, gate=gate
+            engine=engine,
+            fit=fit,
+            threshold=threshold,
+            hold_us=hold_us(hold_ms),
+            gate=gate,
+            threads=threads,
+            early=early,
+            clean=clean,
         ),
         publish=publish or None,
         stream=stream,

@@ -15,6 +15,10 @@ SourceArgument = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="A shipped model's name or a .safetensors file.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, onnx, torch, sparse or sparse-int16.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of the sparse engine, for layers that are large enough.")]
+Early = Annotated[
+    bool, typer.Option("--early", help="Add events to the network as they arrive; with the sparse engine.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 Publish = Annotated[
     str, typer.Option(help="Publish on this ZeroMQ endpoint, e.g. tcp://127.0.0.1:5556.", show_default=False)

@@ -10,6 +10,7 @@ import typer
 from spikeline.pipeline.clean_up_settings import departure
 from spikeline.pipeline.commands.options import (
     Clean,
+    Early,
     EngineName,
     Gate,
     HoldMs,
@@ -19,6 +20,7 @@ from spikeline.pipeline.commands.options import (
     Record,
     SensorSize,
     SourceArgument,
+    Threads,
     Threshold,
     hold_us,
     say,
@@ -33,6 +35,8 @@ def replay(
     source: SourceArgument,
     model: Model = DEFAULT_MODEL,
     engine: EngineName = "auto",
+    threads: Threads = 1,
+    early: Early = False,
     speed: Annotated[float, typer.Option(min=0, help="1 is real time, 0 is no waiting.")] = 0.0,
     packet_events: Annotated[int, typer.Option(min=0, help="Packets of at most so many events.")] = 0,
     fit: Annotated[
@@ -67,8 +71,10 @@ def replay(
             readout=readout,
             threshold=threshold,
             hold_us=hold_us(hold_ms),
-            clean=clean,
             gate=gate,
+            threads=threads,
+            early=early,
+            clean=clean,
         ),
         publish=publish or None,
         record=record,
