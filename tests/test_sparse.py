@@ -13,7 +13,7 @@ from spikeline.models.graph import Graph, GraphDocument, Node
 from spikeline.models.neurons import CONSTANTS, neuron
 from spikeline.pipeline.agreement import compare
 from spikeline.pipeline.engines import EngineError, open_engine
-from spikeline.pipeline.engines.sparse import blocks
+from spikeline.pipeline.engines.sparse import lines
 from spikeline.pipeline.engines.sparse.calibration import measure_costs
 from spikeline.pipeline.engines.sparse.cells import cell
 from spikeline.pipeline.engines.sparse.costs import Costs, load_costs, predicted_us, save_costs
@@ -92,8 +92,8 @@ def test_what_is_left_alone_is_as_if_it_had_not_been(kind, seed):
     graph = quiet_graph(kind)
     lazy, eager = SparseEngine(graph), SparseEngine(graph)
     for layer in eager.plan.layers:
-        object.__setattr__(layer, "lazy", False)
-    assert any(layer.lazy for layer in lazy.plan.layers)
+        object.__setattr__(layer.neurons, "lazy", False)
+    assert any(layer.neurons.lazy for layer in lazy.plan.layers)
     one, two = lazy.init_state(), eager.init_state()
     for i, frame in enumerate(frames_with_silence(graph, 60, seed)):
         a, b = lazy.step(frame, one), eager.step(frame, two)
@@ -110,7 +110,7 @@ def test_what_is_left_alone_is_as_if_it_had_not_been(kind, seed):
 def test_a_silent_step_of_a_network_at_rest_touches_no_membrane():
     graph = quiet_graph()
     engine = SparseEngine(graph)
-    assert [layer.lazy for layer in engine.plan.layers] == [True] * 3
+    assert [layer.neurons.lazy for layer in engine.plan.layers] == [True] * 3
     state = engine.init_state()
     for frame in frames_of_noise(np.random.default_rng(0), 5, 1, graph):
         engine.step(frame, state)
@@ -118,13 +118,13 @@ def test_a_silent_step_of_a_network_at_rest_touches_no_membrane():
     for _ in range(10):
         result = engine.step(nothing, state)
     before = {name: array.copy() for name, array in state.arrays.items()}
-    due = state.extra.own["n1"].due[0].copy()
+    due = state.extra.membranes["n1"].due[0].copy()
     for _ in range(5):
         result = engine.step(nothing, state)
     assert not result.activity.spikes.any()
     for name, array in state.arrays.items():
         np.testing.assert_array_equal(array, before[name])
-    np.testing.assert_array_equal(state.extra.own["n1"].due[0], due)
+    np.testing.assert_array_equal(state.extra.membranes["n1"].due[0], due)
     settled = engine.snapshot(state)
     assert any((settled[name] != array).any() for name, array in before.items())
 
@@ -133,7 +133,7 @@ def test_a_layer_that_fires_by_itself_is_never_left_alone():
     graph = small_graph(1)
     changed = Graph(graph.document, {**graph.tensors, "c1.bias": graph.tensors["c1.bias"] + 1})
     first = SparseEngine(changed).plan.layers[0]
-    assert not first.lazy
+    assert not first.neurons.lazy
     found = compare(open_engine("torch", changed), SparseEngine(changed), frames_with_silence(graph, 30, 2))
     assert found.differing == 0 and found.spikes > 1000
 
@@ -213,7 +213,7 @@ def test_streams_of_a_batch_do_not_change_each_other():
 
 @pytest.mark.parametrize("form", ["float32", "int16"])
 def test_threads_share_a_layer_and_give_the_same_bits(form, monkeypatch):
-    monkeypatch.setattr(blocks, "PAYS_US", 0.0)
+    monkeypatch.setattr(lines, "PAYS_US", 0.0)
     graph = quiet_graph()
     one, three = SparseEngine(graph, form=form), SparseEngine(graph, form=form, threads=3)
     a, b = one.init_state(2), three.init_state(2)
@@ -226,7 +226,8 @@ def test_threads_share_a_layer_and_give_the_same_bits(form, monkeypatch):
         x, y = one.step(frames, a), three.step(None if rng.random() < 0.5 else frames, b)
         np.testing.assert_array_equal(x.activity.spikes, y.activity.spikes)
         np.testing.assert_array_equal(x.scores, y.scores)
-        three.plan.stages[0].forget(b.extra.own["n1"], None)
+        for stream in range(2):
+            b.extra.early.forget(stream)
     for name, array in one.snapshot(a).items():
         np.testing.assert_array_equal(three.snapshot(b)[name], array)
 
@@ -260,15 +261,17 @@ def test_costs_are_kept_refused_and_decide(tmp_path):
     path.write_text('{"add": -1}')
     with pytest.raises(EngineError, match=r"costs.json: add must be positive.*bench calibrate"):
         load_costs(path)
+    costs = Costs(add=2.0, mac=0.5, move=3.0)
+    assert [costs.add_ns(n) for n in (1, 2, 4)] == [1.0, 1.0, 2.0] and costs.dense_ns(4.0, 2.0) == 8.0
     graph = quiet_graph()
     full = {name: float(np.prod(graph.shapes[name])) for name in graph.layers}
     few = {name: n / 100 for name, n in full.items()}
-    costs = Costs(stage_us=0.001)
+    costs = Costs(step_us=0.001)
     assert predicted_us(graph, few, costs)[0] < predicted_us(graph, full, costs)[0]
     assert predicted_us(graph, few, costs)[1] == predicted_us(graph, full, costs)[1]
     gated, _ = lively({"kind": "ta", "form": "sliding", "pools": "both"})
     none = dict.fromkeys(gated.layers, 0.0)
-    free = Costs(stage_us=0.001, gate=1e-9)
+    free = Costs(step_us=0.001, sweep=1e-9)
     assert predicted_us(gated, none, costs)[0] > predicted_us(gated, none, free)[0]
 
 
@@ -277,9 +280,9 @@ def test_auto_takes_the_engine_that_is_cheaper_on_the_packages_own_statistics(tm
     graph = quiet_graph()
     few = dict.fromkeys(graph.layers, 1.0)
     assert open_engine("auto", graph).name == "onnx"  # nothing is known of its spikes
-    save_costs(Costs(stage_us=0.001))
+    save_costs(Costs(step_us=0.001))
     assert open_engine("auto", graph, spikes=few).name == "sparse"
-    save_costs(Costs(stage_us=1000.0))
+    save_costs(Costs(step_us=1000.0))
     assert open_engine("auto", graph, spikes=few).name == "onnx"
     windowed = Graph(
         msgspec.structs.replace(graph.document, form="window", horizon="tumbling"), graph.tensors
@@ -290,4 +293,4 @@ def test_auto_takes_the_engine_that_is_cheaper_on_the_packages_own_statistics(tm
 @pytest.mark.full
 def test_a_machine_is_measured():
     costs = measure_costs()
-    assert costs.machine and costs.add > 0 and costs.dense_pays(1.0, 0.0, 0.0)
+    assert costs.machine and costs.add_ns(4) > 0 and costs.dense_ns(1.0, 1.0) > 0

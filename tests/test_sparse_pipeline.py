@@ -57,13 +57,13 @@ def test_early_events_are_refused_where_a_window_may_not_be_just_these(config, s
 
 def test_auto_goes_by_the_packages_own_statistics(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    save_costs(Costs(stage_us=0.001))
+    save_costs(Costs(step_us=0.001))
     assert Pipeline(PACKAGE, SENSOR).engine.name == "onnx"  # it has none
     some = Range(1.0, 0.0, 2.0)
     few = Statistics(some, some, some, dict.fromkeys(GRAPH.layers, some))
     known = Package(small_manifest(GRAPH, statistics=few), GRAPH, "0" * 64)
     assert Pipeline(known, SENSOR).engine.name == "sparse"
-    save_costs(Costs(stage_us=1000.0))
+    save_costs(Costs(step_us=1000.0))
     assert Pipeline(known, SENSOR).engine.name == "onnx"
 
 
@@ -74,7 +74,7 @@ def noise(steps, batch, seed=0):
 def test_whole_numbers_keep_the_engines_contract():
     """Streams of a batch, snapshots, idling and looking ahead, all to the bit."""
     engine = open_engine(INT16, GRAPH)
-    assert engine.name == INT16 and all(layer.whole for layer in engine.plan.layers)
+    assert engine.name == INT16 and all(layer.neurons.whole for layer in engine.plan.layers)
     together, alone = engine.init_state(2), [engine.init_state(), engine.init_state()]
     for frames in noise(12, 2):
         seen = engine.peek(frames, together)

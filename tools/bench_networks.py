@@ -20,6 +20,7 @@ from spikeline.models.torch_arithmetic import Torch
 NETWORKS = {
     "three": ("masnn3", {"attention": "no"}),
     "three-csa": ("masnn3", {"attention": "cs"}),
+    "three-tcsa": ("masnn3", {"attention": "tcs", "form": "sliding"}),
     "five": ("plifnet", {}),
     "syna": ("syna-gesture", {"ma": "no", "ia": "no"}),
 }
@@ -60,7 +61,7 @@ def calibrated(name, settings, density, seed=0):
         low, high = 1e-4, 2 * float(max(x.max() for x in currents)) + 1e-3
         for _ in range(18):
             middle = (low * high) ** 0.5
-            if density_at(node, currents, pool, middle) > target:
+            if density_at(graph, node, currents, pool, middle) > target:
                 low = middle
             else:
                 high = middle
@@ -81,15 +82,17 @@ def currents_into(graph, node, frames):
     return currents
 
 
-def density_at(node, currents, pool, threshold):
+def density_at(graph, node, currents, pool, threshold):
     own = neuron(node.attrs["kind"], **node.attrs["constants"] | {"threshold": threshold})
     h, found = torch.zeros_like(currents[0]), []
-    for x in currents:
-        u = own.integrate(h, x)
-        s = own.fires(u).float()
-        h = own.carry(u, s)
-        if pool is not None:
-            a = pool.attrs
-            s = Torch().pool(s, "max", a["size"], a["stride"], a.get("padding", 0), s.shape[1:])
-        found.append(float(s.mean()))
+    tensors = evaluate.Tensors(graph, lambda array: torch.from_numpy(array.astype(np.float32)))
+    with torch.inference_mode():
+        for x in currents:
+            s, h = evaluate._neuron(
+                Torch(), graph, tensors, node, own, x, h
+            )  # with the gates on its membrane
+            if pool is not None:
+                a = pool.attrs
+                s = Torch().pool(s, "max", a["size"], a["stride"], a.get("padding", 0), s.shape[1:])
+            found.append(float(s.mean()))
     return float(np.mean(found[SETTLED:]))

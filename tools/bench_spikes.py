@@ -22,12 +22,10 @@ import numba
 import numpy as np
 
 from spikeline.drivers import open_source
-from spikeline.pipeline.engines.sparse import kernels_conv, kernels_neuron
-from spikeline.pipeline.engines.sparse.calibration import processor, seeded_spikes
+from spikeline.pipeline.engines.sparse.calibration import OneLayer, processor, seeded_values
 from spikeline.pipeline.engines.sparse.engine import SparseEngine
 from spikeline.pipeline.engines.sparse.geometry import Convolution
-from spikeline.pipeline.engines.sparse.spikes import Spikes, aligned
-from spikeline.pipeline.engines.sparse.stages import NONE, NONE_AWAKE, NONE_DUE
+from spikeline.pipeline.engines.sparse.spikes import aligned
 from spikeline.pipeline.package import load_package
 from spikeline.pipeline.run import Pipeline, RunConfig
 
@@ -72,7 +70,7 @@ def limits():
             print(f"  {C:3} -> {C:3} at {side:2} x {side:2}, {kind.__name__:7} read {bound:.3f}: {row}")
     for C, side in ((128, 16), (128, 64), (128, 128)):
         for whole in (False, True):
-            bound, update = updates(C, side, rng, whole)
+            bound, update = updates(C, side, whole)
             size, kind = C * side * side * (2 if whole else 4) / 1e6, "int16" if whole else "float32"
             print(f"  {size:4.1f} MB of {kind:7} membranes: update {update:.3f} ns a neuron,", end=" ")
             print(f"read and write {bound:.3f} ({bound / update:.0%})")
@@ -82,35 +80,20 @@ def adds(C, side, rng, kind):
     """ns of reading a weight, and density -> ns of adding one, of a layer C -> C with such weights."""
     shape = (C, side, side)
     convolution = Convolution(rng.normal(0, 0.1, (C, C, 3, 3)), 1, 1, shape, shape)
-    weights, starts = convolution.weights()
-    weights = aligned((weights if kind is np.float32 else np.rint(100 * weights)).astype(kind))
-    target = aligned(np.zeros(C * side * side, np.float32 if kind is np.float32 else np.int16))
-    rest = (weights, starts, convolution.taps, convolution.numbers, target)
-    inside = (3 - 2 / side) ** 2  # taps that land inside, on average
+    weights = aligned(np.rint(100 * convolution.weights()).astype(kind).ravel())
     each = {}
     for density in (0.02, 0.05, 0.10):
-        spikes = seeded_spikes(shape, rng, density)
-        lists = (spikes.first[0], spikes.entries[0], spikes.list[0])
-        each[density] = ns(lambda a=(*lists, *rest): kernels_conv.conv_current(*a)) / (
-            spikes.total[0] * C * inside
-        )
+        each[density] = OneLayer(convolution, seeded_values(shape, rng, density), kind).add_ns(ns)
     return ns(lambda: read(weights.view(np.float32))) / weights.size, each
 
 
-def updates(C, side, rng, whole):
+def updates(C, side, whole):
     """ns of reading and writing a value of so many, and of updating a neuron, in int16 or not."""
-    h = aligned(rng.normal(0, 0.1, C * side * side).astype(np.float32))
-    drive, numbers = np.zeros((1, C), np.float32), np.array([0.5, 1, 1, 0, 0, 0], np.float32)
-    scale = np.float32(0)
-    if whole:
-        h, scale = aligned((1000 * h).astype(np.int16)), 0
-        drive = np.array([8000, 0, 0, 20_000], np.int16)[:, None, None] * np.ones((1, C), np.int16)
-        numbers = np.array([-1, -32_768, -1, 0, 30_000, 0], np.int16)
-    out = Spikes(1, (C, side, side), keep=False)
-    lists = (out.count[0], out.first[0], out.list[0], NONE_DUE, NONE_AWAKE, np.zeros(3, np.int64))
-    room = (False, out.values[0], out.words[0], True, *lists)
-    update = ns(lambda: kernels_neuron.finish_all(NONE, NONE_AWAKE, scale, h, drive, numbers, *room))
-    return ns(lambda: touch(h, 1)) / h.size, update / h.size
+    shape, nothing = (C, side, side), np.zeros(side * side, np.float32)
+    convolution = Convolution(np.zeros((C, 1, 1, 1)), 1, 0, (1, side, side), shape)
+    layer = OneLayer(convolution, nothing, np.int8 if whole else np.float32)
+    h = aligned(np.zeros(C * side * side, np.int16 if whole else np.float32))
+    return ns(lambda: touch(h, 1)) / h.size, ns(lambda: layer.step(True)) / h.size
 
 
 def silence():

@@ -34,12 +34,9 @@ def fired(state, name, b):
     spikes = state.extra.spikes[name]
     if spikes.total[b] == 0:
         return np.zeros(0, np.int64)
-    if not spikes.listed:
-        return np.flatnonzero(np.ascontiguousarray(spikes.dense([b])[0].T))
-    C, first, entries = spikes.channels, spikes.first[b].astype(np.int64), spikes.entries[b]
-    pixels = np.repeat(np.arange(spikes.pixels), entries)
-    places = np.arange(len(pixels)) - np.repeat(np.cumsum(entries) - entries, entries) + first[pixels]
-    return pixels * C + spikes.list[b][places]
+    bits = np.unpackbits(spikes.words[b].view(np.uint8), bitorder="little").reshape(spikes.pixels, -1, 64)
+    pixels, words, places = np.nonzero(bits)
+    return pixels * spikes.channels + words * spikes.lanes + places
 
 
 def main():
@@ -58,7 +55,7 @@ def main():
     )
     clips = load_set(open_set(uri), cut, options.cache)
     forms = {name: open_engine(name, graph, "window") for name in ("sparse", INT16)}
-    mixed = [layer.name for layer in forms[INT16].plan.layers if layer.whole is None]
+    mixed = [line.name for line in forms[INT16].plan.layers if line.neurons.whole is None]
     both, either = np.zeros(len(graph.layers)), np.zeros(len(graph.layers))
     labels = {name: [] for name in forms}
     truth, clipped, steps = [], 0, 0

@@ -111,7 +111,9 @@ class Engine(ABC):
         else:
             self.idle(state)
             activity = self.meter.nothing(B)
-        return StepResult(self._scores(state), ready, activity, state.steps.copy(), self._processed(state))
+        processed = state.ran.sum(1)
+        scores = self._scores(state, processed)
+        return StepResult(scores, ready, activity, state.steps.copy(), processed.astype(np.int64))
 
     def _fill(
         self, frames: NDArray[np.uint16], state: EngineState, run: NDArray[np.bool_]
@@ -248,16 +250,12 @@ class Engine(ABC):
         state.ema[ran] += rate * (output[ran] - state.ema[ran])
         state.steps[every] += 1
 
-    def _scores(self, state: EngineState) -> NDArray[np.float32]:
-        """Mean of the outputs of the steps that were run among the last T (or their running mean)."""
+    def _scores(self, state: EngineState, processed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean of the outputs of the steps that were run among the last T, `processed` (B,) of them, or their
+        running mean."""
         if self.readout == "ema":
             return state.ema.copy()
-        processed = np.maximum(state.ran.sum(1, keepdims=True), 1)
-        return (state.ring.sum(1) / processed).astype(np.float32)
-
-    @staticmethod
-    def _processed(state: EngineState) -> NDArray[np.int64]:
-        return state.ran.sum(1).astype(np.int64)
+        return (state.ring.sum(1) / np.maximum(processed, 1)[:, None]).astype(np.float32)
 
     def _check(self, frames: NDArray[np.uint16], batch: int) -> None:
         wanted = (batch, *self.graph.document.input_shape)

@@ -17,39 +17,41 @@ from spikeline.pipeline.engines.state import EngineError
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Nanoseconds, but for stage_us.
+    """Nanoseconds, but for step_us.
 
     add      a spike's weight added to what it reaches
     mac      a multiply-accumulate of a layer that is computed densely instead
     move     a value of that layer, in or out, laid out densely and taken back
     neuron   a membrane read, thresholded and written
-    gate     a value that attention looks at and multiplies
-    stage_us a layer, whatever it does
+    sweep    a membrane with attention, or a value that temporal attention looks at
+    gate     a value that other attention looks at and multiplies, in NumPy
+    step_us  a step, whatever it does
     onnx_mac, onnx_neuron   the same of the whole network in ONNX Runtime
     """
 
-    add: float = 0.045
-    mac: float = 0.0115
-    move: float = 1.2
-    neuron: float = 0.4
+    add: float = 0.026
+    mac: float = 0.011
+    move: float = 0.54
+    neuron: float = 0.21
+    sweep: float = 0.5
     gate: float = 20.0
-    stage_us: float = 5.0
-    onnx_mac: float = 0.014
-    onnx_neuron: float = 4.0
+    step_us: float = 23.0
+    onnx_mac: float = 0.011
+    onnx_neuron: float = 6.3
     machine: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("add", "mac", "move", "neuron", "gate", "stage_us", "onnx_mac", "onnx_neuron"):
+        for name in ("add", "mac", "move", "neuron", "sweep", "gate", "step_us", "onnx_mac", "onnx_neuron"):
             if not 0 < getattr(self, name) < 1e6:
                 raise ValueError(f"{name} must be positive and below 1e6, found {getattr(self, name)}")
 
-    def layer_us(self, adds: float, neurons: int) -> float:
-        """What a layer's step takes."""
-        return (adds * self.add + neurons * self.neuron) / 1e3
+    def dense_ns(self, macs: float, values: float) -> float:
+        """What a layer costs computed densely, with so many values in and out."""
+        return macs * self.mac + values * self.move
 
-    def dense_pays(self, adds: float, macs: float, values: float) -> bool:
-        """Whether a layer that so many adds would do is cheaper computed densely, with so many values."""
-        return adds * self.add > macs * self.mac + values * self.move
+    def add_ns(self, item: int) -> float:
+        """What adding a weight of so many bytes costs."""
+        return self.add * max(0.5, item / 4)  # to widen a byte costs what reading another would
 
 
 def costs_file() -> Path:
@@ -83,8 +85,10 @@ def predicted_us(graph: Graph, spikes: Mapping[str, float], costs: Costs) -> tup
 
     A layer behind a max pool or a join is taken to get every spike in front of it: an upper bound.
     """
+    from spikeline.pipeline.engines.sparse.attention import attended  # which stand on this file
+    from spikeline.pipeline.engines.sparse.time_gate import times_only
+
     own = onnx = 0.0
-    stages = 0
     for node in graph.nodes:
         size = float(np.prod(graph.shapes[node.name]))
         if node.op in ("conv", "linear"):
@@ -100,9 +104,10 @@ def predicted_us(graph: Graph, spikes: Mapping[str, float], costs: Costs) -> tup
         elif node.op in ("pool", "join") and node.name not in graph.spiking:
             own += size * costs.neuron
         gates = len(gates_of(node))
-        own, onnx = own + gates * size * costs.gate, onnx + gates * size * costs.onnx_neuron
-        stages += node.op not in ("conv", "input")
-    return own / 1e3 + costs.stage_us * stages, onnx / 1e3
+        swept = attended(node, graph) if node.op == "neuron" else gates and times_only(node)
+        own += size * costs.sweep * (gates > 0) if swept else gates * size * costs.gate
+        onnx += gates * size * costs.onnx_neuron
+    return own / 1e3 + costs.step_us, onnx / 1e3
 
 
 def _spikes_into(graph: Graph, name: str, spikes: Mapping[str, float]) -> float:

@@ -1,61 +1,42 @@
-"""The first layer: a convolution on event counts and its neurons, from a frame or from single events."""
+"""The first layer: counts, a convolution and its neurons, from a frame or from events as they come."""
 
 import math
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.pipeline.engines.sparse import kernels_counts
-from spikeline.pipeline.engines.sparse.blocks import Block, Threads
 from spikeline.pipeline.engines.sparse.costs import Costs
 from spikeline.pipeline.engines.sparse.dense_conv import DenseConv
 from spikeline.pipeline.engines.sparse.geometry import Convolution
-from spikeline.pipeline.engines.sparse.spikes import Spikes, aligned
-from spikeline.pipeline.engines.sparse.stages import NONE, NONE_AWAKE, Membranes, Neurons, Stage, Step
+from spikeline.pipeline.engines.sparse.lines import ROOM, Threads, WeightsLine, enter_sizes
+from spikeline.pipeline.engines.sparse.neurons import Neurons, enter_weights
+from spikeline.pipeline.engines.sparse.program import BESIDE, COUNTS, NEVER, padded
+from spikeline.pipeline.engines.sparse.spikes import aligned
+from spikeline.pipeline.engines.sparse.stages import Early, Rooms, Step
 from spikeline.pipeline.engines.state import States
 
+Array = NDArray[Any]
 MOST = 255  # events of a cell that the whole numbers are made for, where the input has no clip
-EVENT = 4  # what an event's weight costs here, in adds of a spike's: rows are short and read one by one
+EVENT = 1.5  # what a cell's weights cost, in those of a spike: a count of three is two entries
 LARGEST = 2.0**30  # of any sum of whole numbers: int32 holds twice as much
 
 
-@dataclass(slots=True)
-class Early:
-    """Events that came before their step: frame (B, 2, H, W), sums (B, Ho Wo C), hit (B, Ho Wo) their pixels;
-    used: by the step."""
-
-    frame: NDArray[np.uint16]
-    sums: NDArray[np.int32]
-    hit: NDArray[np.uint8]
-    used: list[bool]
-
-    def clear(self) -> None:
-        """After the step, which has taken the sums it used; a stream that idled loses its events."""
-        for b in range(len(self.frame)):
-            self.forget(b)
-
-    def forget(self, b: int) -> None:
-        """One stream's events."""
-        if not self.used[b] and self.frame[b].any():
-            self.sums[b] = 0
-            self.hit[b] = 0
-        self.frame[b] = 0
-        self.used[b] = False
-
-
-class CountsConv(Stage):
+class CountsLine(WeightsLine):
     """counts - min(gain n, clip) - convolution (and average pool) - neurons.
 
     Sums of weights are whole numbers of 1 / 2^bits. A frame of so many events that a dense layer is cheaper,
     or without a clip one with more than MOST in a cell, is computed in float32 instead. Where membranes are
-    int16, sums are so always, and what a cell has beyond MOST is left out and counted as clipped.
+    int16, sums are so always, in 1 / 2^bits of a unit, and what a cell has beyond MOST is left out and
+    counted as clipped.
     """
+
+    kind = COUNTS
 
     def __init__(
         self,
+        index: int,
         neurons: Neurons,
         convolution: Convolution,
         gain: float,
@@ -63,126 +44,90 @@ class CountsConv(Stage):
         costs: Costs,
         threads: Threads,
     ) -> None:
-        self.name, self.neurons, self.convolution = neurons.name, neurons, convolution
-        self._gain, self._clip, self._costs = gain, clip, costs
+        super().__init__(index, neurons, convolution, costs, threads)
+        self._gain, self._clip = gain, clip
         kernel, ratio = convolution.kernel, neurons.ratio
-        self._top = 1 << 40 if clip is None else max(1, math.ceil(clip / gain))  # the first count clipped
+        self._top = NEVER if clip is None else max(1, math.ceil(clip / gain))  # the first count clipped
+        self._most = MOST if clip is None else NEVER
         largest = gain * MOST if clip is None else clip
-        reach = float(np.abs(kernel).sum((1, 2, 3)).max()) * largest
+        rows = convolution.weights()
         if neurons.whole is None:
+            reach = float(np.abs(kernel).sum((1, 2, 3)).max()) * largest
             bits = math.floor(math.log2(LARGEST / max(reach, 1e-6)))
-            self._worth: Any = np.float32(ratio * 2.0**-bits)
-            unit: Any = 2.0**-bits
+            self._scale, self._shift, unit = ratio * 2.0**-bits, 0, np.full(rows.shape[1], 2.0**-bits)
         else:
-            worth = neurons.whole.worth.astype(np.float64) / ratio
-            most = float((np.abs(kernel).sum((1, 2, 3)) * largest / np.abs(worth)).max())
+            worth = neurons.worth.astype(np.float64) / ratio
+            most = float((np.abs(rows).sum(0) * largest / abs(worth)).max())
             bits = max(0, min(15, math.floor(math.log2(LARGEST / max(most, 1e-6)))))
-            self._worth, unit = bits, worth * 2.0**-bits
-            if clip is None:
-                self._top = MOST
-        weights, self._starts = convolution.weights()
-        weights = weights.reshape(-1, convolution.after[0])
-        self._plain = aligned(np.rint(weights * gain / unit).astype(np.int32).reshape(-1))
-        self._full = aligned(np.rint(weights * largest / unit).astype(np.int32).reshape(-1))
-        self._taps, self._geometry = convolution.taps, convolution.numbers
-        C, Ho, Wo = convolution.after
-        rooms = int(self._taps.max()) + 1
-        self._threads = threads
-        self._blocks = threads.blocks(
-            Ho, Wo * C, lambda: (aligned(np.zeros(rooms * Wo * C, np.int32)), np.zeros(rooms * Wo, np.uint8))
-        )
-        self._dense = DenseConv(convolution, kernel * ratio)
-        self._adds = self._dense.macs / int(np.prod(convolution.before))  # of a cell with events
-        self._often = convolution.often
+            self._scale, self._shift, unit = 0.0, bits, worth * 2.0**-bits
+        self.kinds, self.weights = self._kinds(rows, gain, largest, unit)
+        if neurons.whole is None:
+            self._dense = DenseConv(convolution, kernel * ratio)
+        Cin, H, W = convolution.before
+        self.adds = EVENT * convolution.reach * float(np.prod(convolution.after)) / (Cin * H * W)
+        self.offsets = self.width * (convolution.reach * self.kinds + 4) + ROOM
 
-    def room(self, batch: int, states: States) -> Membranes:
-        return self.neurons.room(batch, states)
+    def _kinds(self, weights: Array, gain: float, largest: float, unit: Array) -> tuple[int, Array]:
+        """How many kinds of entries a cell has, and the weights of each: times 1, 2, 4 and so on, and
+        clipped.
+        """
+        bits = max(1, (min(self._top - 1, self._most)).bit_length())
+        plain, clipped = (np.rint(weights * n / unit).astype(np.int64) for n in (gain, largest))
+        many = [plain << b for b in range(bits)] + [clipped] * (self._clip is not None)
+        kinds = bits + 1  # the clipped one has its place in either case
+        rows = np.zeros(((len(weights) - 1) * kinds + 1, weights.shape[1]), np.int32)
+        for b, part in enumerate(many):
+            rows[b:-1:kinds] = part[:-1]
+        return kinds, aligned(rows.ravel())
 
-    def early(self, own: Membranes) -> Early:
+    def enter(self, rooms: Rooms, lines: Array, states: States) -> None:
+        super().enter(rooms, lines, states)
+        enter_sizes(lines, self.convolution, self.kinds)
+        enter_weights(lines, self.weights, rooms.memory)
+        lines["scale"], lines["shift"], lines["kinds"] = self._scale, self._shift, self.kinds
+        lines["clipped_from"], lines["most"] = self._top, self._most
+        Cin, H, W = self.convolution.before
+        lines["in_size"] = H * W * Cin * self.kinds + BESIDE
+        for name, n in (("in_begin", H * W), ("in_end", H * W), ("in_entries", H * W * Cin * self.kinds)):
+            lines[name] = rooms.memory(np.zeros(n + BESIDE, np.int32))
+
+    def early(self, rooms: Rooms) -> Early:
         """Room for events that come before their step, made when it is first asked for."""
-        if own.extra is None:
+        if rooms.early is None:
             C, Ho, Wo = self.convolution.after
-            batch = len(own.h)
+            lines = rooms.program[self.index]
+            batch = len(lines)
             frame = np.zeros((batch, *self.convolution.before), np.uint16)
-            sums, hit = np.zeros((batch, Ho * Wo * C), np.int32), np.zeros((batch, Ho * Wo), np.uint8)
-            own.extra = Early(frame, sums, hit, [False] * batch)
-        return own.extra
+            sums = aligned(np.zeros((batch, Ho * Wo * padded(C)), np.int32))
+            rooms.early = Early(frame, sums, np.zeros((batch, Ho * Wo + BESIDE), np.uint8))
+            for b in range(batch):
+                lines["sums"][b] = rooms.memory(rooms.early.sums[b])
+                lines["hit"][b] = rooms.memory(rooms.early.hit[b])
+        return rooms.early
 
     def add(
-        self, x: Any, y: Any, p: Any, start: int, stop: int, cells: NDArray[np.int32], own: Membranes, b: int
+        self, x: Any, y: Any, p: Any, start: int, stop: int, cells: NDArray[np.int32], rooms: Rooms, b: int
     ) -> None:
-        early = self.early(own)
+        """Events start .. stop, of the step to come."""
+        early = self.early(rooms)
         kernels_counts.add_counts(
-            x, y, p, start, stop, cells, early.frame[b], self._top, self._plain, self._full,
-            self._starts, self._taps, self._geometry, early.sums[b], early.hit[b],
+            x, y, p, start, stop, cells, early.frame[b], self._top, self._most, self.kinds, self.weights,
+            self.convolution.sizes(self.kinds), early.sums[b], early.hit[b],
         )  # fmt: skip
 
-    def forget(self, own: Membranes, streams: Any) -> None:
-        """Events of these streams (None: of all) that no step has taken yet."""
-        if own.extra is not None:
-            for b in range(len(own.h)) if streams is None else streams:
-                own.extra.forget(b)
+    def inputs(self, step: Step, b: int) -> int:
+        """Cells with events; more where they are too many in one for whole numbers."""
+        cells, over = kernels_counts.look(step.frames[b], self._most)
+        if self._dense is not None and over:
+            return max(cells, int(step.rooms.program["dense_from"][self.index, b]))
+        return int(cells)
 
-    def run(self, step: Step, own: Membranes) -> None:
-        neurons, out = self.neurons, step.rooms.spikes[self.name]
-        taken = own.extra is not None and step.frames is own.extra.frame
-        for b in step.streams:
-            frame = step.frames[b]
-            top = int(frame.max())
-            now = step.rooms.now[b]
-            if top == 0 and neurons.quiet(own, b):
-                out.total[b] = 0
-                continue
-            cells = int(np.count_nonzero(frame))
-            if self._in_float(cells, top):
-                neurons.begin(own, b, now, sweep=True)
-                self._add_densely(frame, own, b)
-                neurons.finish(own, b, out, NONE, NONE_AWAKE, neurons.zero)
-                continue
-            if neurons.whole is not None and self._clip is None and top > MOST:
-                own.clipped[b] += int(np.count_nonzero(frame > MOST))
-            lazy = neurons.begin(own, b, now, cells > self._often)
-            work = partial(self._compute, frame, taken, own, out, b, lazy, now)
-            expected_us = self._costs.layer_us(EVENT * self._adds * cells, len(own.h[b]))
-            found = self._threads.run(work, self._blocks, expected_us)
-            if taken:
-                own.extra.used[b] = True
-            neurons.end(own, b, out, found)
-
-    def _compute(
-        self,
-        frame: NDArray[np.uint16],
-        taken: bool,
-        own: Membranes,
-        out: Spikes,
-        b: int,
-        lazy: bool,
-        now: int,
-        block: Block,
-    ) -> None:
-        neurons, (values, words) = self.neurons, block.room(out, b)
-        sums, hit = (own.extra.sums[b], own.extra.hit[b]) if taken else block.extra
-        kernels_counts.counts_layer(
-            frame, self._top, taken, self._plain, self._full,
-            self._starts, self._taps, self._geometry, block.rows, sums, hit, self._worth,
-            own.h[b], neurons.drive, neurons.numbers, lazy, now, own.due[b], own.awake[b],
-            out.keep, values, words, out.listed, out.count[b], out.first[b], out.list[b], block.found,
-        )  # fmt: skip
-
-    def warm_up(self, own: Membranes) -> None:
-        if self.neurons.whole is None:
-            self.neurons.add_planes(self._dense.run(), np.zeros_like(own.h[0]))
-
-    def _in_float(self, cells: int, top: int) -> bool:
-        """Whether a frame of so many cells with events, at most `top` in one, is computed densely."""
-        if self.neurons.whole is not None:
-            return False
-        often = self._costs.dense_pays(EVENT * self._adds * cells, self._dense.macs, self._dense.values)
-        return often or (self._clip is None and top > MOST)
-
-    def _add_densely(self, frame: NDArray[np.uint16], own: Membranes, b: int) -> None:
+    def add_densely(self, step: Step, b: int) -> None:
+        if step.taken and step.rooms.early is not None:
+            step.rooms.early.sums[b], step.rooms.early.hit[b] = 0, 0
+        assert self._dense is not None
         x = self._dense.x[0]
-        np.multiply(frame, np.float32(self._gain), out=x)
+        np.multiply(step.frames[b], np.float32(self._gain), out=x)
         if self._clip is not None:
             np.minimum(x, np.float32(self._clip), out=x)
-        self.neurons.add_planes(self._dense.run(), own.h[b])
+        self.add_planes(self._dense.run(), step.rooms, b)

@@ -7,10 +7,8 @@ from numpy.typing import NDArray
 
 from spikeline.models import evaluate
 from spikeline.models.graph import Graph, Node
-from spikeline.pipeline.engines.sparse import kernels_spikes
 from spikeline.pipeline.engines.sparse.arithmetic import Dense
 from spikeline.pipeline.engines.sparse.stages import Stage, Step, last
-from spikeline.pipeline.engines.state import States
 
 
 class DenseGraph:
@@ -29,10 +27,7 @@ class Plain(Stage):
     def __init__(self, dense: DenseGraph, node: Node) -> None:
         self.name, self._dense, self._node = node.name, dense, node
 
-    def room(self, batch: int, states: States) -> None:
-        return None
-
-    def run(self, step: Step, own: None) -> None:
+    def run(self, step: Step) -> None:
         node, dense = self._node, self._dense
         if node.op == "input":
             inputs = [step.frames[step.chosen].astype(np.float32)]
@@ -51,10 +46,7 @@ class Gate(Stage):
         prefix = f"{node.name}."
         self._states = [name for name in dense.graph.states if name.startswith(prefix)]
 
-    def room(self, batch: int, states: States) -> None:
-        return None
-
-    def run(self, step: Step, own: None) -> None:
+    def run(self, step: Step) -> None:
         inputs = [step.values(name) for name in self._node.inputs]
         prefix = f"{self.name}."
         before = {name.removeprefix(prefix): step.states[name][step.chosen] for name in self._states}
@@ -71,10 +63,7 @@ class GatedNeurons(Stage):
         self.name, self._dense, self._node, self._spikes = node.name, dense, node, spikes
         self._neuron = dense.neurons[node.name]
 
-    def room(self, batch: int, states: States) -> None:
-        return None
-
-    def run(self, step: Step, own: None) -> None:
+    def run(self, step: Step) -> None:
         dense, node = self._dense, self._node
         membranes = step.states[f"{self.name}.h"]
         x, h = step.values(node.inputs[0]), membranes[step.chosen]
@@ -90,7 +79,4 @@ def collect(step: Step, name: str, y: NDArray[Any]) -> None:
     out = step.rooms.spikes[name]
     y = np.ascontiguousarray(last(y), np.float32)
     for i, b in enumerate(step.streams):
-        out.total[b] = kernels_spikes.collect(
-            y[i].reshape(-1), out.channels, out.most == 1, out.values[b], out.words[b], out.count[b],
-            out.first[b], out.entries[b], out.list[b],
-        )  # fmt: skip
+        out.collect(b, y[i].reshape(-1))

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from spikeline.models.graph import Graph
 from spikeline.pipeline.engines.activity import Activity
 from spikeline.pipeline.engines.base import Engine
-from spikeline.pipeline.engines.sparse import kernels_spikes
+from spikeline.pipeline.engines.sparse import kernels_program, kernels_spikes
 from spikeline.pipeline.engines.sparse.compiling import compiling_said
 from spikeline.pipeline.engines.sparse.costs import Costs, load_costs
-from spikeline.pipeline.engines.sparse.counts import CountsConv
+from spikeline.pipeline.engines.sparse.counts import CountsLine
 from spikeline.pipeline.engines.sparse.plan import plan
-from spikeline.pipeline.engines.sparse.spikes import Spikes, aligned
+from spikeline.pipeline.engines.sparse.spikes import aligned
 from spikeline.pipeline.engines.sparse.stages import Rooms, Step
 from spikeline.pipeline.engines.state import Counts, EngineState, StepResult
 from spikeline.pipeline.events import EventPacket
@@ -39,35 +39,63 @@ class SparseEngine(Engine):
         super().__init__(graph, readout)
         self.name = "sparse" if form == "float32" else "sparse-int16"
         self._window_engine: Engine | None = None
-        self._counts: CountsConv | None = None  # the first layer, where it takes events
+        self._counts: CountsLine | None = None  # the first layer, where it takes events
         if self.windowed:
             from spikeline.pipeline.engines.onnx_engine import OnnxEngine
 
             self._window_engine = OnnxEngine(graph, readout)
             return
         self.plan = plan(graph, costs or load_costs(), form, threads)
-        self._units = {f"{n.name}.h": n.whole for n in self.plan.layers if n.whole is not None}
-        self._output = graph.nodes[-1].name
-        self._counts = next((stage for stage in self.plan.stages if isinstance(stage, CountsConv)), None)
-        self._taps = [(source, np.ascontiguousarray(taps.ravel())) for source, taps in self.meter.taps]
+        whole = (line.neurons for line in self.plan.layers if line.neurons.whole is not None)
+        self._units = {f"{neurons.name}.h": neurons.whole for neurons in whole}
+        self._output = self.plan.output
+        self._counts = next((line for line in self.plan.lines if isinstance(line, CountsLine)), None)
+        self._metering()
         self.warm_up()
+
+    def _metering(self) -> None:
+        """Which lines count what: a layer's spikes, what they meet; the rest is counted from dense values."""
+        taps = dict(zip(self.meter.fed, self.meter.taps, strict=True))
+        found = {line.name: line.index for line in self.plan.lines if line.most}
+        met = {line.fed: line for line in self.plan.lines if line.fed in taps}
+        for name, line in met.items():
+            line.taps = np.ascontiguousarray(taps[name][1].ravel())
+        layers, fed = self.meter.layers, self.meter.fed
+        self._counted_by = (
+            np.array([found[name] for name in layers if name in found], np.int64),
+            np.array([i for i, name in enumerate(layers) if name in found], np.int64),
+            np.array([met[name].index for name in fed if name in met], np.int64),
+            np.array([i for i, name in enumerate(fed) if name in met], np.int64),
+        )
+        self._other_layers = [(i, name) for i, name in enumerate(layers) if name not in found]
+        self._other_taps = [
+            (i, taps[name][0], taps[name][1].ravel()) for i, name in enumerate(fed) if name not in met
+        ]
 
     def warm_up(self) -> None:
         """Run every path once, so that all is compiled, or loaded, before the first window."""
         with compiling_said():
             state = self.init_state()
             frames = np.ones((1, *self.graph.document.input_shape), np.uint16)
+            rooms = self._rooms(state)
             for frame in (frames, np.zeros_like(frames)):
                 self.step(frame, state)
-            for stage in self.plan.stages:
-                stage.warm_up(state.extra.own[stage.name])
+            for line in self.plan.layers:
+                line.settle(rooms, 0, int(rooms.now[0]))
+                line.finish(rooms, 0)
+                line.neurons.take_in(rooms.membranes[line.name], 0)
+                C, P = line.shape[0], line.neurons.pixels
+                line.add_planes(np.zeros((C, P), np.float32), rooms, 0)
+            for spikes in rooms.spikes.values():
+                if spikes.listed:
+                    planes = np.zeros((spikes.channels, spikes.pixels), np.float32)
+                    lists = (spikes.begin[0], 0 * spikes.end[0], spikes.entries[0])
+                    kernels_spikes.expand_planes(*lists, spikes.width, planes)
             if self._counts is not None:
                 nothing = np.zeros(0, np.uint16)
                 cells = np.zeros((1, 1), np.int32)
-                own = state.extra.own[self._counts.name]
-                self._counts.add(nothing, nothing, np.zeros(0, np.uint8), 0, 0, cells, own, 0)
-            for neurons in self.plan.layers:
-                neurons.warm_up()
+                self._counts.add(nothing, nothing, np.zeros(0, np.uint8), 0, 0, cells, rooms, 0)
+                self.step(None, state)
             self._settle(state)
             self.step(frames, state)
 
@@ -82,8 +110,8 @@ class SparseEngine(Engine):
         if self.cells is None:
             _, H, W = self.graph.document.input_shape
             self.cells = np.arange(H * W, dtype=np.int32).reshape(H, W)
-        own = self._rooms(state).own[self._counts.name]
-        self._counts.add(packet.x, packet.y, packet.p, start, stop, self.cells, own, stream)
+        rooms = self._rooms(state)
+        self._counts.add(packet.x, packet.y, packet.p, start, stop, self.cells, rooms, stream)
 
     def step(
         self,
@@ -93,15 +121,20 @@ class SparseEngine(Engine):
     ) -> StepResult:
         if frames is not None or self._counts is None:
             return super().step(frames, state, run)
-        early = self._counts.early(self._rooms(state).own[self._counts.name])
+        early = self._counts.early(self._rooms(state))
         result = super().step(early.frame, state, run)
-        early.clear()
+        for b in range(state.batch):
+            if run is None or run[b]:
+                early.frame[b] = 0  # the step has taken the sums
+            else:
+                early.forget(b)  # a stream that idled loses its events
         return result
 
     def reset(self, state: EngineState, streams: list[int] | NDArray[np.int64] | None = None) -> None:
         super().reset(state, streams)
-        if self._counts is not None and state.extra is not None:
-            self._counts.forget(state.extra.own[self._counts.name], streams)
+        if state.extra is not None and state.extra.early is not None:
+            for b in range(state.batch) if streams is None else streams:
+                state.extra.early.forget(b)
 
     def init_state(self, batch: int = 1) -> EngineState:
         state = super().init_state(batch)
@@ -112,72 +145,58 @@ class SparseEngine(Engine):
         """A state's own arrays, made when they are first asked for."""
         if state.extra is None:
             state.arrays = {name: _channels_last(array) for name, array in state.arrays.items()}
-            shapes, plan = self.graph.shapes, self.plan
-            spikes = {
-                name: Spikes(
-                    state.batch, shapes[name], most=most, keep=name in plan.keep, listed=name in plan.listed
-                )
-                for name, most in plan.most.items()
-            }
-            own = {stage.name: stage.room(state.batch, state.arrays) for stage in plan.stages}
-            state.extra = Rooms([0] * state.batch, spikes, own)
+            state.extra = Rooms(self.plan.lines, state.arrays, state.batch)
         return state.extra
 
     def _settle(self, state: EngineState, streams: list[int] | None = None) -> None:
-        if state.extra is not None:
-            rooms: Rooms = state.extra
-            for neurons in self.plan.layers:
-                own = rooms.own[neurons.name]
-                for b in range(state.batch) if streams is None else streams:
-                    neurons.settle(getattr(own, "membranes", own), b, rooms.now[b])
+        if state.extra is None:
+            return
+        rooms: Rooms = state.extra
+        for b in range(state.batch) if streams is None else streams:
+            if not rooms.given[b]:
+                for line in self.plan.layers:
+                    line.settle(rooms, b, int(rooms.now[b]))
+                    line.neurons.give_out(rooms.membranes[line.name], b)
+                rooms.given[b] = True
 
     def _advance(
         self, frames: NDArray[np.uint16], state: EngineState, run: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float32], Activity]:
         rooms = self._rooms(state)
-        streams = np.flatnonzero(run).tolist()
+        streams = rooms.every if run.all() else np.flatnonzero(run).tolist()
         if len(streams) < state.batch:
             idle = np.flatnonzero(~run)
             self._settle(state, idle.tolist())
             for name, own in self.graph.states.items():
                 state.arrays[name][idle] = self._held(name, own.idle(state.arrays[name][idle]))
         for b in streams:
+            if rooms.given[b]:
+                for line in self.plan.layers:
+                    lost = line.neurons.take_in(rooms.membranes[line.name], b)
+                    rooms.program["clipped"][line.index, b] += lost
+                rooms.given[b] = False
             rooms.now[b] += 1
-        step = Step(frames, state.arrays, state.steps, rooms, streams)
+        taken = rooms.early is not None and frames is rooms.early.frame
+        step = Step(np.ascontiguousarray(frames), state.arrays, state.steps, rooms, streams, taken)
         for stage in self.plan.stages:
-            stage.run(step, rooms.own[stage.name])
-        output = np.zeros((state.batch, self.graph.classes), np.float32)
-        output[streams] = step.values(self._output)
+            stage.run(step)
+        output = step.values(self._output)
+        if len(streams) < state.batch:
+            values, output = output, np.zeros((state.batch, self.graph.classes), np.float32)
+            output[streams] = values
         self._check_finite(output)
         return output, self._measure(step, state.batch, run)
 
     def _measure(self, step: Step, batch: int, run: NDArray[np.bool_]) -> Activity:
         spikes = np.zeros((batch, len(self.meter.layers)), np.int64)
-        synops = np.zeros((batch, len(self._taps)), np.int64)
-        held = step.rooms.spikes
-        for i, name in enumerate(self.meter.layers):
-            if name in held:
-                for b in step.streams:
-                    spikes[b, i] = held[name].total[b]
-            else:
-                spikes[step.streams, i] = [np.count_nonzero(values) for values in step.dense[name]]
-        for i, (source, taps) in enumerate(self._taps):
-            if source in held:
-                for b in step.streams:
-                    if held[source].total[b]:
-                        synops[b, i] = kernels_spikes.taps_met(held[source].count[b], taps)
-            else:
-                values = step.dense[source]
-                for b, nonzero in zip(step.streams, (values != 0).sum(1), strict=True):
-                    synops[b, i] = int(nonzero.ravel() @ taps)
+        synops = np.zeros((batch, len(self.meter.fed)), np.int64)
         clipped = np.zeros(batch, np.int64)
-        if self._units:
-            for neurons in self.plan.layers:
-                own = step.rooms.own[neurons.name]
-                own = getattr(own, "membranes", own)
-                for b in step.streams:
-                    clipped[b] += own.clipped[b]
-                    own.clipped[b] = 0
+        kernels_program.measure(step.rooms.program, run, *self._counted_by, spikes, synops, clipped)
+        for i, name in self._other_layers:
+            spikes[step.streams, i] = [np.count_nonzero(values) for values in step.dense[name]]
+        for i, source, taps in self._other_taps:
+            for b, nonzero in zip(step.streams, (step.values(source) != 0).sum(1), strict=True):
+                synops[b, i] = int(nonzero.ravel() @ taps)
         return Activity(spikes, synops, run * np.int64(self.meter.mac), clipped)
 
     def _held(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:

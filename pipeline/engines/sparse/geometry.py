@@ -1,22 +1,21 @@
-"""A convolution seen from its input: where a spike's weights stand and where they go.
-
-A spike at (y, x) reaches the outputs o with o stride + t - padding = y for a tap t of the kernel. Which taps
-those are depends on (y + padding) mod stride alone: its class. Weights are laid out so that of one class and
-input channel the taps stand in the order of the outputs they go to, channels last: `ny` rows of `nx C`
-values, added to `ny` rows of the output without a gap.
-"""
+"""A convolution as kernels want it: which taps its weights are of, and what it is with the pool behind it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeline.pipeline.engines.sparse.program import padded
+
 Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """kernel (O, I, k, k) float64 in the graph's order; shapes (C, H, W) of input and output."""
+    """kernel (O, I, rows, columns) float64 in the graph's order; shapes (C, H, W) of input and output.
+
+    A linear layer is one too, with a kernel as large as its input.
+    """
 
     kernel: Float
     stride: int
@@ -25,42 +24,22 @@ class Convolution:
     after: tuple[int, int, int]
 
     @property
-    def numbers(self) -> NDArray[np.int64]:
-        """What kernels want to know: H, W of input and output, channels, k, stride, padding."""
-        _, H, W = self.before
-        C, Ho, Wo = self.after
-        return np.array([H, W, Ho, Wo, C, self.kernel.shape[-1], self.stride, self.padding], np.int64)
+    def reach(self) -> int:
+        """Weights that an output sums."""
+        return int(np.prod(self.kernel.shape[1:]))
 
-    @property
-    def taps(self) -> NDArray[np.int64]:
-        """Of each class, how many taps along one axis it has."""
-        k, s = self.kernel.shape[-1], self.stride
-        return np.array([max(0, -(-(k - r) // s)) for r in range(s)], np.int64)
+    def sizes(self, kinds: int = 1) -> tuple[int, ...]:
+        """H, W, Ho, Wo, Cin, C, rows, columns, stride, padding, as kernels_layer.py has them. kinds: channels
+        that stand for one of the input's."""
+        (Cin, H, W), (C, Ho, Wo) = self.before, self.after
+        return H, W, Ho, Wo, Cin * kinds, padded(C), *self.kernel.shape[2:], self.stride, self.padding
 
-    @property
-    def often(self) -> float:
-        """Of so many input pixels with spikes on, so many of the output's pixels are reached that to look at
-        each, and to make up for what it has missed, costs more than to sweep them all."""
-        _, Ho, Wo = self.after
-        return 0.5 * Ho * Wo * (self.stride / self.kernel.shape[-1]) ** 2
-
-    def weights(self) -> tuple[Float, NDArray[np.int64]]:
-        """All weights in a row, and where each class (row, column) begins."""
-        k, s, taps = self.kernel.shape[-1], self.stride, self.taps
-        parts: list[Float] = []
-        starts = np.zeros((s, s), np.int64)
-        at = 0
-        for ry in range(s):
-            for rx in range(s):
-                rows, columns = (
-                    [r + (n - 1 - i) * s for i in range(n)] for r, n in ((ry, taps[ry]), (rx, taps[rx]))
-                )
-                part = self.kernel[:, :, rows][:, :, :, columns]  # (O, I, ny, nx)
-                starts[ry, rx] = at
-                parts.append(part.transpose(1, 2, 3, 0).ravel())
-                at += part.size
-        assert at == self.kernel.size or s > k
-        return np.concatenate(parts), starts
+    def weights(self) -> Float:
+        """(rows columns I + 1, C): taps in rows, what they go to last and filled up, and a row of zeros."""
+        out = len(self.kernel)
+        rows = np.zeros((self.reach + 1, padded(out)))
+        rows[:-1, :out] = self.kernel.transpose(2, 3, 1, 0).reshape(self.reach, out)
+        return rows
 
 
 def averaged(kernel: Float, stride: int, size: int, step: int) -> tuple[Float, int]:

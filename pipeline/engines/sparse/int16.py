@@ -86,7 +86,7 @@ def whole(
 
 def rounded(weights: NDArray[Any], worth: NDArray[Any]) -> NDArray[Any]:
     """Weights, the channels they go to last, in units, as int8 where all fit."""
-    units = np.rint(weights / worth)
+    units = np.clip(np.rint(weights / worth), -INT16, INT16)
     return units.astype(np.int8 if np.abs(units).max(initial=0) <= INT8 else np.int16)
 
 

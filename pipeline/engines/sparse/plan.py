@@ -1,11 +1,12 @@
-"""A lowered graph as a list of stages: what spikes feed goes to kernels, the rest to dense arithmetic.
+"""A lowered graph as lines of a program, which kernels walk, and stages in Python around them.
 
-    counts - conv (- average pool) - neurons      CountsConv
-    spikes - conv (- average pool) - neurons      SpikeConv; without neurons, a dense current
-    spikes - linear (- neurons)                   SpikeLinear
-    spikes - max pool, join, global average       on lists of spikes
-    dense - neurons                               Fed, or GatedNeurons with attention on the membrane
-    anything else                                 Plain and Gate, in NumPy
+    counts - conv (- average pool) - neurons      CountsLine
+    spikes - conv (- average pool) or linear - neurons   ConvLine; without neurons CurrentLine
+    spikes - max pool, join, global average       PoolLine, JoinLine, AverageLine
+    counts or spikes - conv or linear - neurons with attention on the membrane   Sweep
+    dense - neurons                               FedSweep, behind a TimeGate or not
+    counts - conv (- average pool)                ListCounts and CountsCurrentLine, a dense current
+    anything else                                 Plain, Gate and GatedNeurons, in NumPy
 
 An average pool behind a convolution is folded into its kernel: fewer weights per spike, and nothing dense.
 """
@@ -15,16 +16,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spikeline.models.graph import Graph, Node
-from spikeline.pipeline.engines.sparse.blocks import Threads
+from spikeline.pipeline.engines.sparse.attention import FedSweep, Sweep, SweptLine, attended
+from spikeline.pipeline.engines.sparse.between import AverageLine, JoinLine, PoolLine, ValuesLine
 from spikeline.pipeline.engines.sparse.cells import Cell, cell
 from spikeline.pipeline.engines.sparse.costs import Costs
-from spikeline.pipeline.engines.sparse.counts import CountsConv
+from spikeline.pipeline.engines.sparse.counts import CountsLine
+from spikeline.pipeline.engines.sparse.counts_current import CountsCurrentLine, ListCounts, ListedCounts
 from spikeline.pipeline.engines.sparse.dense_stages import DenseGraph, Gate, GatedNeurons, Plain
 from spikeline.pipeline.engines.sparse.geometry import Convolution, averaged, expanded
 from spikeline.pipeline.engines.sparse.int16 import Whole, whole
-from spikeline.pipeline.engines.sparse.pools import SpikeAverage, SpikeJoin, SpikeMaxPool
-from spikeline.pipeline.engines.sparse.stages import Neurons, Stage, repeated
-from spikeline.pipeline.engines.sparse.weights import Fed, SpikeConv, SpikeConvCurrent, SpikeLinear
+from spikeline.pipeline.engines.sparse.lines import ConvLine, CurrentLine, Line, NeuronsLine, Threads
+from spikeline.pipeline.engines.sparse.neurons import Neurons
+from spikeline.pipeline.engines.sparse.stages import Stage, Walk
+from spikeline.pipeline.engines.sparse.time_gate import TimeGate, times_only
 
 TYPICAL = 8  # events of a cell, where the input has no clip, that int16 membranes have room for
 LARGEST_VALUE = 8  # of an addition of spikes that is still kept as spikes
@@ -32,15 +36,18 @@ LARGEST_VALUE = 8  # of an addition of spikes that is still kept as spikes
 
 @dataclass
 class Plan:
-    """stages in order; most: node whose spikes are kept as such -> their largest value; layers: those of
-    neurons that may leave pixels alone; keep, listed: in what form a node's spikes are wanted."""
+    """stages in order; lines of the program they walk; layers: of neurons that may leave pixels alone;
+    output: the node whose values the readout reads."""
 
     graph: Graph
     stages: list[Stage] = field(default_factory=list)
-    most: dict[str, int] = field(default_factory=dict)
-    layers: list[Neurons] = field(default_factory=list)
-    keep: set[str] = field(default_factory=set)
-    listed: set[str] = field(default_factory=set)
+    lines: list[Line] = field(default_factory=list)
+    layers: list[NeuronsLine] = field(default_factory=list)
+    output: str = ""
+
+    def line(self, name: str) -> Line:
+        """The line that makes a node's spikes, or its current."""
+        return next(line for line in self.lines if line.name == name)
 
 
 def plan(graph: Graph, costs: Costs, form: str = "float32", threads: int = 1) -> Plan:
@@ -59,14 +66,18 @@ class _Planner:
             for name in node.inputs:
                 self.users[name].append(node.name)
         self.cells = {node.name: cell(kind) for node, kind in graph.neurons}
+        self.form_of_walks = np.int16(0) if form == "int16" else np.float32(0)
         self.absorbed = self._absorbed()
         for node in graph.nodes:
-            if node.name not in self.absorbed and not self._unseen(node):
+            if node.op == "readout":
+                self._read(node.inputs[0])
+            elif node.name not in self.absorbed and not self._unseen(node):
                 self._add(node)
 
     def _unseen(self, node: Node) -> bool:
         """The input, where nothing but first layers that take counts look at it."""
-        return node.op == "input" and all(name in self.absorbed for name in self.users[node.name])
+        users = [self.nodes[name] for name in self.users[node.name]]
+        return node.op == "input" and all(self._counts_fed(user) for user in users)
 
     def _plain(self, node: Node) -> Cell | None:
         """The numbers of a layer of neurons that needs nothing but its own membrane."""
@@ -74,6 +85,16 @@ class _Planner:
         if node.op != "neuron" or attended or node.attrs.get("output", "spikes") != "spikes":
             return None
         return self.cells[node.name]
+
+    def _takes_weights(self, node: Node) -> bool:
+        """Whether a layer of neurons takes in the weights in front of it itself."""
+        return self._plain(node) is not None or self._swept(node) is not None
+
+    def _swept(self, node: Node) -> Cell | None:
+        """The numbers of a layer of neurons whose attention on its membrane kernels know."""
+        if node.op != "neuron" or node.attrs.get("output", "spikes") != "spikes":
+            return None
+        return self.cells[node.name] if attended(node, self.graph) else None
 
     def _only_user(self, name: str) -> Node | None:
         users = self.users[name]
@@ -88,14 +109,9 @@ class _Planner:
                 continue
             if node.op in ("conv", "linear") and self._sparse_fed(node):
                 if self._averages(after) and node.op == "conv":
-                    if self._counts_fed(node):
-                        behind = self._only_user(after.name)
-                        if behind is not None and self._plain(behind):
-                            found |= {node.name, after.name}
-                        continue
                     found.add(node.name)
                     node, after = after, self._only_user(after.name)
-                if after is not None and self._plain(after):
+                if after is not None and self._takes_weights(after):
                     found.add(node.name)
         return found
 
@@ -106,13 +122,8 @@ class _Planner:
         return node.op == "conv" and self.nodes[node.inputs[0]].op == "input"
 
     def _sparse_fed(self, node: Node) -> bool:
-        """Whether a layer of weights is fed by spikes, or by counts straight into plain neurons."""
-        if self._counts_fed(node):
-            after = self._only_user(node.name)
-            if after is not None and self._averages(after):
-                after = self._only_user(after.name)
-            return after is not None and self._plain(after) is not None
-        return self._spikes(node.inputs[0]) > 0
+        """Whether a layer of weights is fed by spikes, or by counts."""
+        return self._counts_fed(node) or self._spikes(node.inputs[0]) > 0
 
     def _spikes(self, name: str) -> int:
         """The largest value of a node whose spikes are kept as such; 0: of another."""
@@ -123,95 +134,145 @@ class _Planner:
             return 1
         values = [self._spikes(source) for source in node.inputs]
         if node.op == "pool":
-            return values[0]
+            return values[0] if values[0] == 1 else 0
         if 0 in values:
             return 0
         if node.attrs["kind"] == "add":
             return sum(values) if sum(values) <= LARGEST_VALUE else 0
         return 1 if max(values) == 1 else 0
 
-    def _want(self, name: str, *, keep: bool = False, listed: bool = False) -> None:
-        if keep:
-            self.plan.keep.add(name)
-        if listed:
-            self.plan.listed.add(name)
+    def _source(self, name: str) -> Line:
+        """The line whose spikes are wanted one by one."""
+        line = self.plan.line(name)
+        line.listed = True
+        return line
+
+    def _walked(self, line: Line) -> None:
+        """The next line of a walk, begun anew where a stage in Python came between."""
+        stages = self.plan.stages
+        self.plan.lines.append(line)
+        walk = stages[-1] if stages else None
+        if not isinstance(walk, Walk):
+            walk = Walk(self.form_of_walks, line.index)
+            stages.append(walk)
+        walk.lines.append(line)
+
+    def _read(self, name: str) -> None:
+        """The node that the readout reads, as values."""
+        self.plan.output = name
+        if self._spikes(name) and len(self.graph.shapes[name]) == 1:
+            self.plan.output = f"{name}.values"
+            self._walked(ValuesLine(self.plan.output, len(self.plan.lines), self._source(name)))
 
     def _add(self, node: Node) -> None:
-        name, stages = node.name, self.plan.stages
-        most = self._spikes(name)
-        if most:
-            self.plan.most[name] = most
-            if not self._plain(node):  # which alone can leave out one of the two
-                self._want(name, keep=node.op != "pool", listed=True)
-        if self._plain(node):
-            stages.append(self._neurons(node))
+        name, stages, index = node.name, self.plan.stages, len(self.plan.lines)
+        shape, most = self.graph.shapes[name], self._spikes(name)
+        source = self.nodes[node.inputs[0]] if node.inputs else node
+        if self._plain(node) and source.name in self.absorbed:
+            self._neurons(node)
+            return
+        if self._swept(node):
+            self._swept_neurons(node, source)
             return
         if node.op == "neuron":
-            self._densely(node)
+            if most:
+                self.plan.lines.append(Line(name, index, shape, most))
+                self.plan.lines[-1].listed = True
             stages.append(GatedNeurons(self.dense, node, most > 0))
             return
         conv = self.nodes[node.inputs[0]] if node.inputs and node.inputs[0] in self.absorbed else node
-        if conv.op == "conv" and self._spikes(conv.inputs[0]) and (conv is node or self._averages(node)):
-            self._want(conv.inputs[0], listed=True)
+        averages = conv is not node and self._averages(node)
+        if conv.op in ("conv", "linear") and self._spikes(conv.inputs[0]) and (conv is node or averages):
             bias = self.graph.tensor(conv, "bias")
-            stages.append(SpikeConvCurrent(name, conv.inputs[0], self._convolution(conv, node), bias))
+            line = CurrentLine(name, index, self._source(conv.inputs[0]), self._convolution(conv, node), bias)
+            line.fed = conv.name
+            self._walked(line)
             return
-        source = node.inputs[0] if node.inputs else ""
-        if node.op == "linear" and self._spikes(source):
-            self._want(source, listed=True)
-            stages.append(self._linear(node, None))
-        elif node.op == "pool" and self._spikes(source) and node.attrs["kind"] == "max":
-            self._want(source, keep=True)
-            shapes = self.graph.shapes
-            stages.append(SpikeMaxPool(name, source, shapes[source], shapes[name], node.attrs))
-        elif node.op == "pool" and self._spikes(source) and node.attrs["kind"] == "global":
-            self._want(source, listed=True)
-            stages.append(SpikeAverage(name, source))
+        if self._counts_fed(conv) and (conv is node or averages):
+            counts = self._counts(conv)
+            bias = self.graph.tensor(conv, "bias")
+            convolution = self._convolution(conv, node)
+            self._walked(CountsCurrentLine(name, len(self.plan.lines), counts, convolution, bias))
+            return
+        if node.op == "pool" and most:
+            self._walked(PoolLine(name, index, self.plan.line(source.name), shape, node.attrs))
+        elif node.op == "pool" and self._spikes(source.name) and node.attrs["kind"] == "global":
+            self._walked(AverageLine(name, index, self._source(source.name)))
+        elif node.op == "gate" and times_only(node) and self._current(source.name):
+            stages.append(TimeGate(self.graph, node))
         elif node.op == "join" and most:
-            for name in node.inputs:
-                self._want(name, keep=True)
-            stages.append(SpikeJoin(node.name, (node.inputs[0], node.inputs[1]), node.attrs["kind"]))
+            kind = node.attrs["kind"]
+            find = self._source if kind == "add" else self.plan.line
+            self._walked(
+                JoinLine(name, index, (find(node.inputs[0]), find(node.inputs[1])), shape, kind, most)
+            )
         else:
-            self._densely(node)
             stages.append(Gate(self.dense, node) if node.op == "gate" else Plain(self.dense, node))
 
-    def _densely(self, node: Node) -> None:
-        """Its inputs are wanted as numbers."""
-        for name in node.inputs:
-            if self._spikes(name):
-                self._want(name, keep=True)
+    def _current(self, name: str) -> bool:
+        """Whether a line of weights leaves a node's values as a current."""
+        return any(isinstance(line, CurrentLine) and line.name == name for line in self.plan.lines)
 
-    def _neurons(self, node: Node) -> Stage:
-        """Plain neurons, with the weights in front of them where spikes or counts feed those."""
-        own = self._plain(node)
+    def _counts(self, conv: Node) -> ListedCounts:
+        """The line of the input's events, for what is fed by them but does not take them itself."""
+        name = conv.inputs[0]
+        known = [line for line in self.plan.lines if isinstance(line, ListedCounts)]
+        if known:
+            return known[0]
+        shape = self.graph.document.input_shape
+        line = ListedCounts(f"{name}.events", len(self.plan.lines), self.nodes[name], shape)
+        self.plan.lines.append(line)
+        self.plan.stages.append(ListCounts(line))
+        return line
+
+    def _swept_neurons(self, node: Node, source: Node) -> None:
+        """Neurons with attention on their membrane, or fed by a dense current."""
+        own = self._swept(node)
+        assert own is not None
+        lines, stages = self.plan.lines, self.plan.stages
+        if source.name not in self.absorbed:
+            fed = SweptLine(len(lines), node, self.graph, own)
+            lines.append(fed)
+            stages.append(FedSweep(source.name, fed))
+            return
+        conv = self.nodes[source.inputs[0]] if source.op == "pool" else source
+        feeding = self._counts(conv) if self._counts_fed(conv) else self._source(conv.inputs[0])
+        convolution, bias = self._convolution(conv, source), self.graph.tensor(conv, "bias")
+        line = SweptLine(len(lines), node, self.graph, own, feeding, convolution, bias)
+        line.fed = conv.name
+        lines.append(line)
+        stages.append(Sweep(line))
+
+    def _neurons(self, node: Node) -> None:
+        """Plain neurons, with the weights in front of them."""
+        own, index = self._plain(node), len(self.plan.lines)
         assert own is not None
         source = self.nodes[node.inputs[0]]
-        if source.name not in self.absorbed:
-            self._densely(node)
-            drive = own.drive(np.zeros(self.graph.shapes[node.name][0]))
-            return Fed(source.name, self._layer(node, own, drive, None))
         conv = self.nodes[source.inputs[0]] if source.op == "pool" else source
         drive = own.drive(self.graph.tensor(conv, "bias"))
-        if conv.op == "linear":
-            self._want(conv.inputs[0], listed=True)
-            weight = self.graph.tensor(conv, "weight").astype(np.float64) * own.ratio
-            most = self._spikes(conv.inputs[0])
-            layer = self._layer(node, own, drive, self._whole(own, drive, weight * most, share=0.4))
-            self.plan.layers.append(layer)
-            return self._linear(conv, layer)
         convolution = self._convolution(conv, source)
         kernel = convolution.kernel.reshape(len(convolution.kernel), -1) * own.ratio
+        line: CountsLine | ConvLine
         if self._counts_fed(conv):
             attrs = self.nodes[conv.inputs[0]].attrs
             largest = attrs.get("clip", TYPICAL * attrs["gain"])
-            layer = self._layer(node, own, drive, self._whole(own, drive, kernel * largest, share=1.0))
-            self.plan.layers.append(layer)
-            return CountsConv(layer, convolution, attrs["gain"], attrs.get("clip"), self.costs, self.threads)
-        self._want(conv.inputs[0], listed=True)
-        most = self._spikes(conv.inputs[0])
-        layer = self._layer(node, own, drive, self._whole(own, drive, kernel, most=most))
-        self.plan.layers.append(layer)
-        return SpikeConv(conv.inputs[0], layer, convolution, self.costs, self.threads)
+            layer = self._layer(node, own, drive, self._whole(own, drive, kernel * largest, share=0.25))
+            line = CountsLine(
+                index, layer, convolution, attrs["gain"], attrs.get("clip"), self.costs, self.threads
+            )
+        else:
+            feeding = self._source(conv.inputs[0])
+            one = convolution.after[1:] == (1, 1)  # a linear layer, or as good as one: sums of int32
+            units = (
+                self._whole(own, drive, kernel * feeding.most, share=0.4)
+                if one
+                else self._whole(own, drive, kernel, most=feeding.most)
+            )
+            layer = self._layer(node, own, drive, units)
+            line = ConvLine(index, feeding, layer, convolution, self.costs, self.threads)
+        line.fed = conv.name
+        self.plan.layers.append(line)
+        self._walked(line)
 
     def _whole(
         self, own: Cell, drive: np.ndarray, weights: np.ndarray, *, most: int = 1, share: float = 0
@@ -222,27 +283,24 @@ class _Planner:
         return whole(own, drive, weights, most=most, share=share)
 
     def _layer(self, node: Node, own: Cell, drive: np.ndarray, units: Whole | None) -> Neurons:
-        """Neurons with their numbers. Those fed by a dense current are never left alone."""
-        fed = self.nodes[node.inputs[0]].name not in self.absorbed
+        """Neurons with their numbers."""
         shape = self.graph.shapes[node.name]
         if units is None:
-            lazy = not fed and own.rests(drive)
-            return Neurons(node.name, shape, repeated(drive), own.numbers, own.ratio, lazy)
-        rows = repeated(units.drive)
-        return Neurons(node.name, shape, rows, units.numbers, own.ratio, units.rests(), units)
-
-    def _linear(self, node: Node, neurons: Neurons | None) -> SpikeLinear:
-        weight, bias = self.graph.tensor(node, "weight"), self.graph.tensor(node, "bias")
-        source = node.inputs[0]
-        name = neurons.name if neurons else node.name
-        return SpikeLinear(name, source, weight, bias, self.graph.shapes[source], neurons)
+            return Neurons(node.name, shape, drive, own.numbers, own.ratio, own.rests(drive))
+        return Neurons(node.name, shape, units.drive, units.numbers, own.ratio, units.rests(), units)
 
     def _convolution(self, conv: Node, last: Node) -> Convolution:
-        """A convolution, with the average pool `last` behind it if that is another node."""
+        """A convolution, with the average pool `last` behind it if that is another node, or a linear
+        layer.
+        """
         shapes, attrs = self.graph.shapes, conv.attrs
-        kernel = expanded(self.graph.tensor(conv, "weight").astype(np.float64), attrs["groups"])
+        weight = self.graph.tensor(conv, "weight").astype(np.float64)
+        C, H, W = (*shapes[conv.inputs[0]], 1, 1)[:3]
+        if conv.op == "linear":
+            return Convolution(weight.reshape(-1, C, H, W), 1, 0, (C, H, W), (len(weight), 1, 1))
+        kernel = expanded(weight, attrs["groups"])
         stride = attrs["stride"]
         if last is not conv:
             kernel, stride = averaged(kernel, stride, last.attrs["size"], last.attrs["stride"])
-        before, after = shapes[conv.inputs[0]], shapes[last.name]
-        return Convolution(kernel, stride, attrs["padding"], before, after)  # type: ignore[arg-type]
+        after = shapes[last.name]
+        return Convolution(kernel, stride, attrs["padding"], (C, H, W), after)  # type: ignore[arg-type]
