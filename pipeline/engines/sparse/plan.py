@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spikeline.models.graph import Graph, Node
-from spikeline.pipeline.engines.sparse.attention import FedSweep, Sweep, SweptLine, attended
+from spikeline.pipeline.engines.sparse.attention import FedSweep, Sweep, SweptLine
 from spikeline.pipeline.engines.sparse.between import AverageLine, JoinLine, PoolLine, ValuesLine
-from spikeline.pipeline.engines.sparse.cells import Cell, cell
+from spikeline.pipeline.engines.sparse.cells import Cell
 from spikeline.pipeline.engines.sparse.costs import Costs
 from spikeline.pipeline.engines.sparse.counts import CountsLine
 from spikeline.pipeline.engines.sparse.counts_current import CountsCurrentLine, ListCounts, ListedCounts
@@ -27,11 +27,11 @@ from spikeline.pipeline.engines.sparse.geometry import Convolution, averaged, ex
 from spikeline.pipeline.engines.sparse.int16 import Whole, whole
 from spikeline.pipeline.engines.sparse.lines import ConvLine, CurrentLine, Line, NeuronsLine, Threads
 from spikeline.pipeline.engines.sparse.neurons import Neurons
+from spikeline.pipeline.engines.sparse.reading import Reading
 from spikeline.pipeline.engines.sparse.stages import Stage, Walk
 from spikeline.pipeline.engines.sparse.time_gate import TimeGate, times_only
 
 TYPICAL = 8  # events of a cell, where the input has no clip, that int16 membranes have room for
-LARGEST_VALUE = 8  # of an addition of spikes that is still kept as spikes
 
 
 @dataclass
@@ -55,91 +55,18 @@ def plan(graph: Graph, costs: Costs, form: str = "float32", threads: int = 1) ->
     return _Planner(graph, costs, form, Threads(threads)).plan
 
 
-class _Planner:
+class _Planner(Reading):
     def __init__(self, graph: Graph, costs: Costs, form: str, threads: Threads) -> None:
-        self.graph, self.costs, self.form, self.threads = graph, costs, form, threads
+        super().__init__(graph)
+        self.costs, self.form, self.threads = costs, form, threads
         self.plan = Plan(graph)
         self.dense = DenseGraph(graph)
-        self.nodes = {node.name: node for node in graph.nodes}
-        self.users: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for node in graph.nodes:
-            for name in node.inputs:
-                self.users[name].append(node.name)
-        self.cells = {node.name: cell(kind) for node, kind in graph.neurons}
         self.form_of_walks = np.int16(0) if form == "int16" else np.float32(0)
-        self.absorbed = self._absorbed()
         for node in graph.nodes:
             if node.op == "readout":
                 self._read(node.inputs[0])
-            elif node.name not in self.absorbed and not self._unseen(node):
+            elif node.name not in self.absorbed and not self.unseen(node):
                 self._add(node)
-
-    def _unseen(self, node: Node) -> bool:
-        """The input, where nothing but first layers that take counts look at it."""
-        users = [self.nodes[name] for name in self.users[node.name]]
-        return node.op == "input" and all(self._counts_fed(user) for user in users)
-
-    def _plain(self, node: Node) -> Cell | None:
-        """The numbers of a layer of neurons that needs nothing but its own membrane."""
-        attended = node.attrs.get("recall") or node.attrs.get("refine")
-        if node.op != "neuron" or attended or node.attrs.get("output", "spikes") != "spikes":
-            return None
-        return self.cells[node.name]
-
-    def _takes_weights(self, node: Node) -> bool:
-        """Whether a layer of neurons takes in the weights in front of it itself."""
-        return self._plain(node) is not None or self._swept(node) is not None
-
-    def _swept(self, node: Node) -> Cell | None:
-        """The numbers of a layer of neurons whose attention on its membrane kernels know."""
-        if node.op != "neuron" or node.attrs.get("output", "spikes") != "spikes":
-            return None
-        return self.cells[node.name] if attended(node, self.graph) else None
-
-    def _only_user(self, name: str) -> Node | None:
-        users = self.users[name]
-        return self.nodes[users[0]] if len(users) == 1 else None
-
-    def _absorbed(self) -> set[str]:
-        """Nodes that are computed with the one behind them."""
-        found: set[str] = set()
-        for node in self.graph.nodes:
-            after = self._only_user(node.name)
-            if after is None:
-                continue
-            if node.op in ("conv", "linear") and self._sparse_fed(node):
-                if self._averages(after) and node.op == "conv":
-                    found.add(node.name)
-                    node, after = after, self._only_user(after.name)
-                if after is not None and self._takes_weights(after):
-                    found.add(node.name)
-        return found
-
-    def _averages(self, node: Node) -> bool:
-        return node.op == "pool" and node.attrs["kind"] == "avg"
-
-    def _counts_fed(self, node: Node) -> bool:
-        return node.op == "conv" and self.nodes[node.inputs[0]].op == "input"
-
-    def _sparse_fed(self, node: Node) -> bool:
-        """Whether a layer of weights is fed by spikes, or by counts."""
-        return self._counts_fed(node) or self._spikes(node.inputs[0]) > 0
-
-    def _spikes(self, name: str) -> int:
-        """The largest value of a node whose spikes are kept as such; 0: of another."""
-        node = self.nodes[name]
-        if name not in self.graph.spiking:
-            return 0
-        if node.op == "neuron":
-            return 1
-        values = [self._spikes(source) for source in node.inputs]
-        if node.op == "pool":
-            return values[0] if values[0] == 1 else 0
-        if 0 in values:
-            return 0
-        if node.attrs["kind"] == "add":
-            return sum(values) if sum(values) <= LARGEST_VALUE else 0
-        return 1 if max(values) == 1 else 0
 
     def _source(self, name: str) -> Line:
         """The line whose spikes are wanted one by one."""
@@ -160,18 +87,18 @@ class _Planner:
     def _read(self, name: str) -> None:
         """The node that the readout reads, as values."""
         self.plan.output = name
-        if self._spikes(name) and len(self.graph.shapes[name]) == 1:
+        if self.spikes_of(name) and len(self.graph.shapes[name]) == 1:
             self.plan.output = f"{name}.values"
             self._walked(ValuesLine(self.plan.output, len(self.plan.lines), self._source(name)))
 
     def _add(self, node: Node) -> None:
         name, stages, index = node.name, self.plan.stages, len(self.plan.lines)
-        shape, most = self.graph.shapes[name], self._spikes(name)
+        shape, most = self.graph.shapes[name], self.spikes_of(name)
         source = self.nodes[node.inputs[0]] if node.inputs else node
-        if self._plain(node) and source.name in self.absorbed:
+        if self.plain(node) and source.name in self.absorbed:
             self._neurons(node)
             return
-        if self._swept(node):
+        if self.swept(node):
             self._swept_neurons(node, source)
             return
         if node.op == "neuron":
@@ -181,14 +108,14 @@ class _Planner:
             stages.append(GatedNeurons(self.dense, node, most > 0))
             return
         conv = self.nodes[node.inputs[0]] if node.inputs and node.inputs[0] in self.absorbed else node
-        averages = conv is not node and self._averages(node)
-        if conv.op in ("conv", "linear") and self._spikes(conv.inputs[0]) and (conv is node or averages):
+        averages = conv is not node and self.averages(node)
+        if conv.op in ("conv", "linear") and self.spikes_of(conv.inputs[0]) and (conv is node or averages):
             bias = self.graph.tensor(conv, "bias")
             line = CurrentLine(name, index, self._source(conv.inputs[0]), self._convolution(conv, node), bias)
             line.fed = conv.name
             self._walked(line)
             return
-        if self._counts_fed(conv) and (conv is node or averages):
+        if self.counts_fed(conv) and (conv is node or averages):
             counts = self._counts(conv)
             bias = self.graph.tensor(conv, "bias")
             convolution = self._convolution(conv, node)
@@ -196,7 +123,7 @@ class _Planner:
             return
         if node.op == "pool" and most:
             self._walked(PoolLine(name, index, self.plan.line(source.name), shape, node.attrs))
-        elif node.op == "pool" and self._spikes(source.name) and node.attrs["kind"] == "global":
+        elif node.op == "pool" and self.spikes_of(source.name) and node.attrs["kind"] == "global":
             self._walked(AverageLine(name, index, self._source(source.name)))
         elif node.op == "gate" and times_only(node) and self._current(source.name):
             stages.append(TimeGate(self.graph, node))
@@ -227,7 +154,7 @@ class _Planner:
 
     def _swept_neurons(self, node: Node, source: Node) -> None:
         """Neurons with attention on their membrane, or fed by a dense current."""
-        own = self._swept(node)
+        own = self.swept(node)
         assert own is not None
         lines, stages = self.plan.lines, self.plan.stages
         if source.name not in self.absorbed:
@@ -236,7 +163,7 @@ class _Planner:
             stages.append(FedSweep(source.name, fed))
             return
         conv = self.nodes[source.inputs[0]] if source.op == "pool" else source
-        feeding = self._counts(conv) if self._counts_fed(conv) else self._source(conv.inputs[0])
+        feeding = self._counts(conv) if self.counts_fed(conv) else self._source(conv.inputs[0])
         convolution, bias = self._convolution(conv, source), self.graph.tensor(conv, "bias")
         line = SweptLine(len(lines), node, self.graph, own, feeding, convolution, bias)
         line.fed = conv.name
@@ -245,7 +172,7 @@ class _Planner:
 
     def _neurons(self, node: Node) -> None:
         """Plain neurons, with the weights in front of them."""
-        own, index = self._plain(node), len(self.plan.lines)
+        own, index = self.plain(node), len(self.plan.lines)
         assert own is not None
         source = self.nodes[node.inputs[0]]
         conv = self.nodes[source.inputs[0]] if source.op == "pool" else source
@@ -253,7 +180,7 @@ class _Planner:
         convolution = self._convolution(conv, source)
         kernel = convolution.kernel.reshape(len(convolution.kernel), -1) * own.ratio
         line: CountsLine | ConvLine
-        if self._counts_fed(conv):
+        if self.counts_fed(conv):
             attrs = self.nodes[conv.inputs[0]].attrs
             largest = attrs.get("clip", TYPICAL * attrs["gain"])
             layer = self._layer(node, own, drive, self._whole(own, drive, kernel * largest, share=0.25))
