@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sparse_layers import CELL, Walked, assert_listed, examples, held, last, layers, seeds, spikes_of
 
 from spikeline.pipeline.engines.sparse import kernels_float, kernels_layer, kernels_spikes
-from spikeline.pipeline.engines.sparse.between import AverageLine, JoinLine, PoolLine, ValuesLine
+from spikeline.pipeline.engines.sparse.between import AverageLine, JoinLine, PoolLine, ValuesLine, VoteLine
 from spikeline.pipeline.engines.sparse.program import BESIDE, lanes_of, padded
 
 
@@ -52,6 +52,18 @@ def test_spikes_become_values_and_averages_again(values, linear):
         step = walked.step(x)
         wanted = x[:, 0, 0] if linear else np.float32(1 / x[0].size) * x.sum((1, 2)).astype(np.float32)
         np.testing.assert_array_equal(step.dense["mean"][0], wanted)
+
+
+@examples
+@given(st.integers(1, 11), st.integers(1, 12), seeds)
+def test_a_vote_is_the_mean_of_its_neurons(size, count, seed):
+    rng = np.random.default_rng(seed)
+    values = (rng.random((size * count, 1, 1)) < 0.3).astype(np.uint8)
+    line = VoteLine("vote", 1, held(0, values.shape), size)
+    walked = Walked(line.source, line)
+    for x in (values, 0 * values, values):
+        wanted = x.reshape(count, size).astype(np.float32).mean(1, dtype=np.float32)
+        np.testing.assert_array_equal(walked.step(x).dense["vote"][0], wanted)
 
 
 @examples

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeline.pipeline.engines.sparse.lines import Line
-from spikeline.pipeline.engines.sparse.program import AVERAGE, JOIN, POOL, VALUES
+from spikeline.pipeline.engines.sparse.program import AVERAGE, JOIN, POOL, VALUES, VOTE
 from spikeline.pipeline.engines.sparse.stages import Rooms, Step
 from spikeline.pipeline.engines.state import States
 
@@ -73,3 +73,17 @@ class ValuesLine(AverageLine):
     """Spikes of a layer without pixels as dense values (B, C)."""
 
     kind = VALUES
+
+
+class VoteLine(AverageLine):
+    """The average of spikes over so many neurons at a time, of a layer without pixels: dense (B, N)."""
+
+    kind = VOTE
+
+    def __init__(self, name: str, index: int, source: Line, size: int) -> None:
+        super().__init__(name, index, source)
+        self.shape, self._size = (source.shape[0] // size,), size
+
+    def enter(self, rooms: Rooms, lines: Array, states: States) -> None:
+        super().enter(rooms, lines, states)
+        lines["rows"] = self._size

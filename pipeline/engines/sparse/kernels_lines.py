@@ -197,6 +197,15 @@ def average_of(line, source):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def votes_of(line, source):
+    """The average of spikes over a class's neurons."""
+    entries, stop = array_at(source.entries, source.entries_size, I32), 0
+    if source.total != 0:
+        stop = array_at(source.end, 1, I32)[0]
+    kernels_spikes.votes(entries, stop, line.rows, array_at(line.target, line.channels, F32))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def values_of(line, source):
     """Spikes as dense values."""
     P, J = line.pixels, source.padded // source.lanes

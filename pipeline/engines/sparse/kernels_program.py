@@ -15,6 +15,7 @@ from spikeline.pipeline.engines.sparse.kernels_lines import (
     rows_of,
     settled,
     values_of,
+    votes_of,
 )
 from spikeline.pipeline.engines.sparse.program import (
     AVERAGE,
@@ -25,6 +26,7 @@ from spikeline.pipeline.engines.sparse.program import (
     JOIN,
     POOL,
     VALUES,
+    VOTE,
 )
 from spikeline.pipeline.engines.sparse.vectors import array_at, lanes_16, lanes_32, lanes_64
 
@@ -127,6 +129,8 @@ def walk(form, program, first, last, streams, begin, now, frames, taken, found):
             average_of(line, source)
         elif kind == VALUES:
             values_of(line, source)
+        elif kind == VOTE:
+            votes_of(line, source)
     return -1
 
 

@@ -171,6 +171,17 @@ def channel_totals(begin, end, entries, W, out):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def votes(entries, stop, size, out):
+    """out (N,) float32: the mean of so many channels at a time, of a layer without pixels."""
+    for j in range(out.shape[0]):
+        out[j] = 0
+    for e in range(stop):
+        out[entries[e] // size] += 1
+    for j in range(out.shape[0]):
+        out[j] /= np.float32(size)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def taps_met(count, taps):
     """Sum of count (P,) int32 times taps (P,) int64."""
     total = 0

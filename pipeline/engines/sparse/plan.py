@@ -2,7 +2,7 @@
 
     counts - conv (- average pool) - neurons      CountsLine
     spikes - conv (- average pool) or linear - neurons   ConvLine; without neurons CurrentLine
-    spikes - max pool, join, global average       PoolLine, JoinLine, AverageLine
+    spikes - max pool, join, global average, vote PoolLine, JoinLine, AverageLine, VoteLine
     counts or spikes - conv or linear - neurons with attention on the membrane   Sweep
     dense - neurons                               FedSweep, behind a TimeGate or not
     counts - conv (- average pool)                ListCounts and CountsCurrentLine, a dense current
@@ -17,7 +17,7 @@ import numpy as np
 
 from spikeline.models.graph import Graph, Node
 from spikeline.pipeline.engines.sparse.attention import FedSweep, Sweep, SweptLine
-from spikeline.pipeline.engines.sparse.between import AverageLine, JoinLine, PoolLine, ValuesLine
+from spikeline.pipeline.engines.sparse.between import AverageLine, JoinLine, PoolLine, ValuesLine, VoteLine
 from spikeline.pipeline.engines.sparse.cells import Cell
 from spikeline.pipeline.engines.sparse.costs import Costs
 from spikeline.pipeline.engines.sparse.counts import CountsLine
@@ -125,6 +125,8 @@ class _Planner(Reading):
             self._walked(PoolLine(name, index, self.plan.line(source.name), shape, node.attrs))
         elif node.op == "pool" and self.spikes_of(source.name) and node.attrs["kind"] == "global":
             self._walked(AverageLine(name, index, self._source(source.name)))
+        elif node.op == "vote" and self.spikes_of(source.name):
+            self._walked(VoteLine(name, index, self._source(source.name), node.attrs["size"]))
         elif node.op == "gate" and times_only(node) and self._current(source.name):
             stages.append(TimeGate(self.graph, node))
         elif node.op == "join" and most:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from spikeline.pipeline.engines.sparse.vectors import LANES
 
-HELD, COUNTS, CONV, CURRENT, POOL, JOIN, AVERAGE, VALUES = range(
-    8
-)  # kinds of lines; HELD: spikes made elsewhere
+# kinds of lines; HELD: spikes made elsewhere
+HELD, COUNTS, CONV, CURRENT, POOL, JOIN, AVERAGE, VALUES, VOTE = range(9)
 # kinds of membranes and weights; WIDE: int16 whose sums are int32
 FLOAT32, INT16, INT8, INT32, WIDE = range(5)
 KINDS = (np.float32, np.int16, np.int8, np.int32)
