@@ -75,7 +75,7 @@ def step(h, drive, numbers):
 
 def summed(g, more, shift, numbers):
     """Whole membranes g (P, C) with sums `more`, shifted right and rounded, and how many were clipped."""
-    _, _, _, soft, top, _ = (int(n) for n in numbers)
+    _, _, _, soft, top = (int(n) for n in numbers)
     x = g.astype(np.int64) + ((more.astype(np.int64) + (1 << shift) // 2) >> shift)
     clipped = (x < -top) | ((x > top) & (soft != 0))
     return np.clip(x, -top, top), int(clipped.sum())
@@ -83,7 +83,7 @@ def summed(g, more, shift, numbers):
 
 def whole_step(g, more, shift, drive, numbers):
     """A step of neurons g (P, C) in whole numbers after sums `more`: membranes, spikes, how many clipped."""
-    keep, rate, half, soft, _, _ = (int(n) for n in numbers)
+    keep, rate, half, soft, _ = (int(n) for n in numbers)
     fires, rest, spike, limit = drive.astype(np.int64)
     x, clipped = summed(g, more, shift, numbers)
     fired = x >= fires

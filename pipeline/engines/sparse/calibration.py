@@ -94,7 +94,7 @@ class OneLayer:
         drive, numbers, units = np.zeros(C, np.float32), np.array([0.5, 1e30, 1, 0, 0, 0], np.float32), None
         if form is np.int16:
             never = np.repeat(np.array([[32_767], [0], [0], [32_767]], np.int16), C, axis=1)
-            leak = np.array([-1, -32_768, -1, 0, 30_000, 0], np.int16)
+            leak = np.array([-1, -32_768, -1, 0, 30_000], np.int16)
             units = Whole(np.full(C, 0.01, np.float32), never, leak)
         neurons = Neurons("n", convolution.after, drive, numbers, 1.0, False, None)
         if units is not None:

@@ -27,7 +27,7 @@ class Whole:
 
     worth: NDArray[np.float32]
     drive: NDArray[np.int16]  # (4, C)
-    numbers: NDArray[np.int16]  # (6,)
+    numbers: NDArray[np.int16]  # (5,)
 
     def rests(self) -> bool:
         """Whether a neuron that did not fire can never fire without input."""
@@ -78,9 +78,8 @@ def whole(
     carried = np.minimum(np.floor(limit / worth), top)
     if not share:
         carried = np.minimum(carried, top - most * _reach(np.rint(weights / worth[:, None])))
-    drifts = bool(((np.abs(rest) / worth + 2 > (1 - decay) * carried) & (rest != 0)).any())
     rows = np.stack([np.ceil(fires / worth - 1e-9), np.rint(rest / worth), np.rint(spike / worth), carried])
-    numbers = [keep, rate, half, -1 if p1 else 0, top, drifts]
+    numbers = [keep, rate, half, -1 if p1 else 0, top]
     return Whole(worth32, np.clip(rows, -INT16, INT16).astype(np.int16), np.array(numbers, np.int16))
 
 

@@ -3,7 +3,7 @@
 COUNTS   counts, convolution (and average pool), neurons
 CONV     spikes, convolution (and average pool) or linear layer, neurons
 CURRENT  the same without neurons: dense values
-POOL, JOIN, AVERAGE   between layers; VALUES: spikes for what stands behind
+POOL, JOIN, AVERAGE, VALUES, VOTE   between layers (between.py)
 HELD     spikes, or neurons, that a stage in Python sees to
 """
 
@@ -176,8 +176,7 @@ class WeightsLine(NeuronsLine):
         n = min(self._threads.n, rows)
         edges = np.linspace(0, rows, n + 1).astype(np.int64).tolist()
         blocks, found = np.repeat(lines[b : b + 1], n), np.zeros((n, 3), np.int64)
-        held = [{name: np.zeros_like(array) for name, array in rooms.scratch.items()} for _ in range(n)]
-        for t, own in enumerate(held):
+        for t, own in enumerate(rooms.of_threads(n)):
             for name, array in own.items():
                 blocks[name][t] = array.ctypes.data
 

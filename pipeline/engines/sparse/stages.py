@@ -59,17 +59,29 @@ class Rooms:
         longest = max((line.offsets for line in lines), default=0)
         widest = max((line.widest for line in lines), default=0)
         n = 2 * (widest // 64 + 2)
-        self.scratch: dict[str, Array] = {
-            "offsets": np.zeros(longest, np.int32),
-            "reached": np.zeros(n, np.uint64),
-            "columns_due": np.zeros(64 * n, np.int64),
+        self._sizes = {
+            "offsets": (longest, np.int32),
+            "reached": (n, np.uint64),
+            "columns_due": (64 * n, np.int64),
         }
+        self._threads: list[dict[str, Array]] = []
+        self.scratch = self._scratch()
         for name, array in self.scratch.items():
             self.program[name] = self.memory(array)
         self.program["offsets_size"], self.program["reached_size"] = longest, n
         for i, line in enumerate(lines):
             self.program["source"][i] = i
             line.enter(self, self.program[i], states)
+
+    def _scratch(self) -> dict[str, Array]:
+        """Room for what a kernel finds on its way, by the fields that say where it is."""
+        return {name: np.zeros(n, kind) for name, (n, kind) in self._sizes.items()}
+
+    def of_threads(self, n: int) -> list[dict[str, Array]]:
+        """The same for each of n threads, made when it is first asked for."""
+        while len(self._threads) < n:
+            self._threads.append(self._scratch())
+        return self._threads[:n]
 
 
 @dataclass(slots=True)
